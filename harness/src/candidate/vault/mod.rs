@@ -1,0 +1,397 @@
+//! The candidate `vault`: OpenBao or Vault, run by the operator; here a server of the cell's own, or one at an address.
+
+pub mod api;
+mod audit;
+mod native;
+mod server;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+use sidecar::config::{PollConfig, PushConfig, SourceConfig, TriggerConfig, VaultConfig};
+
+use self::api::{Api, ApiError, text};
+use self::server::Server;
+use super::{Access, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, Reader, TriggerKind, Written};
+use crate::cell::Environment;
+use crate::files::write_private;
+use crate::observations::Values;
+use crate::platform::process::ProcessPlatform;
+use crate::ready;
+use crate::tools::Bao;
+
+/// The name whose fingerprint the audit entries carry.
+pub const PROBED_NAME: &str = "POC_TEST_VALUE";
+
+/// The audit device that writes the file.
+const AUDIT_DEVICE: &str = "to-file";
+
+/// A KV mount is upgraded to version 2 in the background after it was made; this takes milliseconds.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often the sidecar asks for the version when nothing pushes.
+const POLL_INTERVAL_MS: u64 = 250;
+
+/// How long a reader's token lives; it is renewed before.
+const TOKEN_TTL: &str = "20m";
+
+/// A server that somebody else runs, and what the suite may use of it.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Where the API is.
+    pub address: String,
+    /// The CA that signed its certificate, where it is not a public one.
+    pub ca_file: Option<PathBuf>,
+    /// A token that may do what `ci/targets` lists.
+    pub token: SecretString,
+    /// The KV version 2 mount of each environment.
+    pub mounts: BTreeMap<Environment, String>,
+    /// The AppRole mount.
+    pub auth_mount: String,
+    /// The file that its audit device writes, as this machine sees it.
+    pub audit_file: PathBuf,
+    /// The name of that audit device.
+    pub audit_device: String,
+    /// Its notifier and the file with the token for it; without one nothing pushes.
+    pub notifier: Option<(String, PathBuf)>,
+    /// Prefix of everything that the suite makes there: `conformance-<run>-<cell>`.
+    pub scope: String,
+}
+
+/// Where the server comes from.
+enum Backend {
+    /// Started by this cell, gone with it.
+    Own { server: Box<Server>, bao: Bao },
+    /// Given by a target.
+    Remote(Remote),
+}
+
+/// The driver.
+pub struct Vault {
+    backend: Backend,
+    admin: Api,
+    rotator: Option<Api>,
+    /// Everything made on the server is named after it.
+    scope: String,
+    bao: Option<PathBuf>,
+}
+
+impl Vault {
+    /// Starts a server of the cell's own.
+    ///
+    /// # Errors
+    /// The server or its notifier does not start.
+    pub async fn own(platform: ProcessPlatform, bao: &Bao, sidecar: &Path, user_agent: &str) -> Result<Self> {
+        let server = Server::start(platform, &bao.path, sidecar).await?;
+        let admin = Api::new(&server.address, Some(&fs::read(&server.ca_file)?), user_agent)?;
+        Ok(Self {
+            backend: Backend::Own { server: Box::new(server), bao: bao.clone() },
+            admin,
+            rotator: None,
+            scope: "poc".into(),
+            bao: Some(bao.path.clone()),
+        })
+    }
+
+    /// Uses a server that is there already. `bao` is the agent for the native deliveries.
+    ///
+    /// # Errors
+    /// The CA file cannot be used.
+    pub fn remote(remote: Remote, bao: Option<&Bao>, user_agent: &str) -> Result<Self> {
+        let ca = remote.ca_file.as_ref().map(fs::read).transpose().context("failed to read the CA file")?;
+        let admin = Api::new(&remote.address, ca.as_deref(), user_agent)?.with_token(remote.token.clone());
+        let scope = remote.scope.clone();
+        Ok(Self { backend: Backend::Remote(remote), admin, rotator: None, scope, bao: bao.map(|bao| bao.path.clone()) })
+    }
+
+    fn address(&self) -> &str {
+        match &self.backend {
+            Backend::Own { server, .. } => &server.address,
+            Backend::Remote(remote) => &remote.address,
+        }
+    }
+
+    fn ca_file(&self) -> Option<&Path> {
+        match &self.backend {
+            Backend::Own { server, .. } => Some(&server.ca_file),
+            Backend::Remote(remote) => remote.ca_file.as_deref(),
+        }
+    }
+
+    fn auth_mount(&self) -> &str {
+        match &self.backend {
+            Backend::Own { .. } => "approle",
+            Backend::Remote(remote) => &remote.auth_mount,
+        }
+    }
+
+    fn mount(&self, environment: Environment) -> String {
+        match &self.backend {
+            Backend::Own { .. } => environment.to_string(),
+            Backend::Remote(remote) => remote.mounts[&environment].clone(),
+        }
+    }
+
+    fn audit_device(&self) -> (&Path, &str) {
+        match &self.backend {
+            Backend::Own { server, .. } => (&server.audit_file, AUDIT_DEVICE),
+            Backend::Remote(remote) => (&remote.audit_file, &remote.audit_device),
+        }
+    }
+
+    fn secret_path(&self) -> String {
+        format!("{}/app", self.scope)
+    }
+
+    fn data_path(&self, environment: Environment) -> String {
+        format!("{}/data/{}", self.mount(environment), self.secret_path())
+    }
+
+    fn reader_role(&self, environment: Environment) -> String {
+        format!("{}-reader-{environment}", self.scope)
+    }
+
+    fn rotator_role(&self) -> String {
+        format!("{}-rotator", self.scope)
+    }
+
+    /// Mounts and AppRole exist on a server that somebody else runs; on one of our own they have to be made.
+    async fn furnish(&mut self) -> Result<()> {
+        let Backend::Own { server, .. } = &self.backend else { return Ok(()) };
+        let root = server.initialise(&self.admin).await?;
+        self.admin = self.admin.with_token(root);
+        for environment in Environment::ALL {
+            let kv = json!({ "type": "kv", "options": { "version": "2" } });
+            self.admin.post(&format!("sys/mounts/{environment}"), &kv).await?;
+        }
+        self.admin.post("sys/auth/approle", &json!({ "type": "approle" })).await?;
+        for environment in Environment::ALL {
+            let path = format!("{environment}/config");
+            ready::until("the KV mounts", UPGRADE_LIMIT, async || match self.admin.get(&path).await {
+                Ok(_) => Ok(Some(())),
+                Err(ApiError::Status { status: StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND, .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn role(&self, role: &str, policy: &str) -> Result<()> {
+        self.admin.post(&format!("sys/policies/acl/{role}"), &json!({ "policy": policy })).await?;
+        let settings = json!({ "token_policies": [role], "token_ttl": TOKEN_TTL, "token_no_default_policy": true });
+        self.admin.post(&format!("auth/{}/role/{role}", self.auth_mount()), &settings).await?;
+        Ok(())
+    }
+
+    /// Role id and a fresh secret id whose metadata names the container: it stands in every audit line of its logins.
+    async fn credentials(&self, role: &str, container: &str) -> Result<(String, SecretString)> {
+        let path = format!("auth/{}/role/{role}", self.auth_mount());
+        let role_id = self.admin.get(&format!("{path}/role-id")).await?.body;
+        let metadata = json!({ "container": container }).to_string();
+        let secret_id = self.admin.post(&format!("{path}/secret-id"), &json!({ "metadata": metadata })).await?.body;
+        Ok((text(&role_id, "/data/role_id")?.to_owned(), text(&secret_id, "/data/secret_id")?.into()))
+    }
+
+    async fn login(&self, role_id: &str, secret_id: &SecretString) -> Result<Api> {
+        let body = json!({ "role_id": role_id, "secret_id": secret_id.expose_secret() });
+        let login = self.admin.post(&format!("auth/{}/login", self.auth_mount()), &body).await?.body;
+        Ok(self.admin.with_token(text(&login, "/auth/client_token")?.into()))
+    }
+
+    async fn login_as(&self, reader: &Reader) -> Result<Api> {
+        let file = |role: &str| -> Result<String> {
+            let path = reader.files.get(role).with_context(|| format!("failed to find the {role} of the reader"))?;
+            fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+        };
+        self.login(&file("role_id")?, &file("secret_id")?.into()).await
+    }
+}
+
+fn body(values: &Values) -> Value {
+    let data: Map<_, _> = values.iter().map(|(name, value)| (name.clone(), json!(value.expose_secret()))).collect();
+    json!({ "data": data })
+}
+
+#[async_trait(?Send)]
+impl Candidate for Vault {
+    fn versions(&self) -> BTreeMap<String, String> {
+        match &self.backend {
+            Backend::Own { bao, .. } => BTreeMap::from([(bao.product.to_string(), bao.version.clone())]),
+            Backend::Remote(remote) => BTreeMap::from([("address".to_owned(), remote.address.clone())]),
+        }
+    }
+
+    fn gap(&self, capability: Capability) -> Option<Gap> {
+        match (capability, &self.backend) {
+            (Capability::Push, Backend::Remote(Remote { notifier: None, .. })) => Some(Gap {
+                reason: "nothing pushes: the target names no notifier; `reload-poll` does without".into(),
+                source: "the target file",
+            }),
+            _ => None,
+        }
+    }
+
+    fn steps(&self) -> Vec<String> {
+        self.admin.steps()
+    }
+
+    async fn provision(&mut self) -> Result<()> {
+        self.furnish().await?;
+        let mut rotates = String::new();
+        for environment in Environment::ALL {
+            let mount = self.mount(environment);
+            let secret = self.secret_path();
+            // The metadata path holds the version, never a value: the sidecar polls it.
+            let reads = format!(
+                "path \"{mount}/data/{secret}\" {{ capabilities = [\"read\"] }}\n\
+                 path \"{mount}/metadata/{secret}\" {{ capabilities = [\"read\"] }}\n\
+                 path \"auth/token/renew-self\" {{ capabilities = [\"update\"] }}\n"
+            );
+            self.role(&self.reader_role(environment), &reads).await?;
+            rotates += &format!("path \"{mount}/data/{secret}\" {{ capabilities = [\"create\", \"update\"] }}\n");
+        }
+        let role = self.rotator_role();
+        self.role(&role, &rotates).await?;
+        let (role_id, secret_id) = self.credentials(&role, self.rotator()).await?;
+        self.rotator = Some(self.login(&role_id, &secret_id).await?);
+        Ok(())
+    }
+
+    async fn write(&mut self, environment: Environment, values: &Values) -> Result<Written> {
+        let rotator = self.rotator.as_ref().context("failed to write: nothing is provisioned")?;
+        let reply = rotator.post(&self.data_path(environment), &body(values)).await?;
+        let version = reply.body["data"]["version"].as_u64().context("failed to find the version in the answer")?;
+        Ok(Written { version, sent: reply.sent, acknowledged: reply.answered })
+    }
+
+    async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {
+        let (role_id, secret_id) = self.credentials(&self.reader_role(environment), container).await?;
+        let files = BTreeMap::from([
+            ("role_id", folder.join(format!("{container}.role_id"))),
+            ("secret_id", folder.join(format!("{container}.secret_id"))),
+        ]);
+        write_private(&files["role_id"], &role_id)?;
+        write_private(&files["secret_id"], secret_id.expose_secret())?;
+        Ok(Reader { container: container.to_owned(), environment, files })
+    }
+
+    async fn read(&self, reader: &Reader, environment: Environment) -> Result<(Access, Values)> {
+        let api = self.login_as(reader).await?;
+        match api.get(&self.data_path(environment)).await {
+            Ok(reply) => {
+                let data = reply.body["data"]["data"].as_object().context("failed to find the values in the answer")?;
+                let values = data.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.into())));
+                Ok((Access::Allowed, values.collect()))
+            }
+            Err(ApiError::Denied { .. }) => Ok((Access::Denied, Values::new())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn try_write(&self, reader: &Reader, environment: Environment) -> Result<Access> {
+        let api = self.login_as(reader).await?;
+        let values = Values::from([(PROBED_NAME.to_owned(), "written by a reader".into())]);
+        match api.post(&self.data_path(environment), &body(&values)).await {
+            Ok(_) => Ok(Access::Allowed),
+            Err(ApiError::Denied { .. }) => Ok(Access::Denied),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn audit(&self) -> Result<Vec<AuditEntry>> {
+        let paths = Environment::ALL.map(|environment| (self.data_path(environment), environment)).into();
+        audit::entries(&self.audit_raw().await?, &paths)
+    }
+
+    async fn audit_raw(&self) -> Result<Vec<u8>> {
+        let (file, _) = self.audit_device();
+        fs::read(file).with_context(|| format!("failed to read the audit log {}", file.display()))
+    }
+
+    async fn fingerprint(&self, value: &SecretString) -> Result<String> {
+        let (_, device) = self.audit_device();
+        let hash =
+            self.admin.post(&format!("sys/audit-hash/{device}"), &json!({ "input": value.expose_secret() })).await?;
+        // Run against OpenBao 2.7.2: the hash stands at the top of the answer and under `data`.
+        Ok(text(&hash.body, "/data/hash").or_else(|_| text(&hash.body, "/hash"))?.to_owned())
+    }
+
+    fn rotator(&self) -> &'static str {
+        "rotator"
+    }
+
+    fn source(&self, reader: &Reader) -> Result<SourceConfig> {
+        let file = |role: &str| reader.files.get(role).cloned().with_context(|| format!("failed to find the {role}"));
+        Ok(SourceConfig::Vault(VaultConfig {
+            address: self.address().to_owned(),
+            ca_file: self.ca_file().map(Path::to_owned),
+            mount: self.mount(reader.environment),
+            path: self.secret_path(),
+            role_id_file: file("role_id")?,
+            secret_id_file: file("secret_id")?,
+            auth_mount: self.auth_mount().to_owned(),
+        }))
+    }
+
+    fn trigger(&self, kind: TriggerKind) -> Result<TriggerConfig> {
+        let (notifier, token_file) = match (kind, &self.backend) {
+            (TriggerKind::Poll, _) => {
+                return Ok(TriggerConfig::Poll(PollConfig { interval_ms: POLL_INTERVAL_MS }));
+            }
+            (TriggerKind::Push, Backend::Own { server, .. }) => {
+                (server.notifier_address.clone(), server.subscribe_token_file.clone())
+            }
+            (TriggerKind::Push, Backend::Remote(Remote { notifier: Some(notifier), .. })) => notifier.clone(),
+            (TriggerKind::Push, Backend::Remote(_)) => {
+                bail!("failed to subscribe: the target has no notifier; give it one, or use the delivery `reload-poll`")
+            }
+        };
+        Ok(TriggerConfig::Push(PushConfig { notifier, token_file }))
+    }
+
+    fn native(&self, request: &NativeRequest<'_>) -> Result<NativePlan> {
+        let bao = self.bao.as_deref().context("failed to find `bao` for its agent")?;
+        let ca_file = self.ca_file().map(|path| path.display().to_string());
+        let data_path = self.data_path(request.reader.environment);
+        let upstream = native::Upstream {
+            address: self.address(),
+            ca_file: ca_file.as_deref(),
+            auth_mount: self.auth_mount(),
+            data_path: &data_path,
+        };
+        let config_file = request.folder.join("agent.json");
+        write_private(&config_file, &native::config(&upstream, request)?.to_string())?;
+        Ok(native::plan(bao, &config_file, request))
+    }
+
+    fn leaks(&self) -> Vec<String> {
+        match &self.backend {
+            Backend::Own { server, .. } => server.leaks(),
+            Backend::Remote(_) => Vec::new(),
+        }
+    }
+
+    async fn remove(&mut self) -> Result<()> {
+        if let Backend::Own { server, .. } = &mut self.backend {
+            return server.stop().await;
+        }
+        for environment in Environment::ALL {
+            let role = self.reader_role(environment);
+            self.admin.delete(&format!("{}/metadata/{}", self.mount(environment), self.secret_path())).await?;
+            self.admin.delete(&format!("auth/{}/role/{role}", self.auth_mount())).await?;
+            self.admin.delete(&format!("sys/policies/acl/{role}")).await?;
+        }
+        let role = self.rotator_role();
+        self.admin.delete(&format!("auth/{}/role/{role}", self.auth_mount())).await?;
+        self.admin.delete(&format!("sys/policies/acl/{role}")).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! An OpenBao server of the cell's own: TLS on loopback, not in dev mode, audited to a file and to the notifier.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use sidecar::config::NotifyConfig;
+use sidecar::status::{Event, Status};
+use tokio::time::Instant;
+
+use super::AUDIT_DEVICE;
+use super::api::{Api, ApiError, text};
+use crate::files::write_private;
+use crate::net;
+use crate::platform::process::ProcessPlatform;
+use crate::platform::{Member, Platform, Workload, line};
+use crate::random;
+use crate::ready;
+
+/// OpenBao answers in a quarter of a second; a loaded machine gets a hundred times that.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running server and its notifier.
+pub(super) struct Server {
+    platform: ProcessPlatform,
+    bao: Box<dyn Member>,
+    notifier: Box<dyn Member>,
+    /// Where the API is.
+    pub(super) address: String,
+    /// The CA that signed its certificate.
+    pub(super) ca_file: PathBuf,
+    /// The file that its audit device writes.
+    pub(super) audit_file: PathBuf,
+    /// Where sidecars subscribe.
+    pub(super) notifier_address: String,
+    /// The token with which they do.
+    pub(super) subscribe_token_file: PathBuf,
+}
+
+impl Server {
+    /// Starts the notifier, then the server, which tells it of every request.
+    pub(super) async fn start(mut platform: ProcessPlatform, bao: &Path, sidecar: &Path) -> Result<Self> {
+        let folder = platform.folder().to_owned();
+        let ip = net::own_loopback();
+        let ca_file = folder.join("ca.pem");
+        certificates(ip, &folder)?;
+        let ingest_token_file = folder.join("ingest.token");
+        let subscribe_token_file = folder.join("subscribe.token");
+        write_private(&ingest_token_file, random::token(32)?.expose_secret())?;
+        write_private(&subscribe_token_file, random::token(32)?.expose_secret())?;
+        let notify = NotifyConfig {
+            listen: SocketAddr::new(ip, 0),
+            ingest_token_file: ingest_token_file.clone(),
+            subscribe_token_file: subscribe_token_file.clone(),
+            allow_remote: false,
+        };
+        let notify_file = folder.join("notify.toml");
+        write_private(&notify_file, &toml::to_string(&notify)?)?;
+        let mut notifier = platform
+            .start(Workload {
+                name: "notifier".into(),
+                program: sidecar.to_owned(),
+                args: vec!["notify".into(), "--config".into(), notify_file.display().to_string()],
+                ..Workload::default()
+            })
+            .await?;
+        let deadline = Instant::now() + START_LIMIT;
+        let listening =
+            line(notifier.as_mut(), "the notifier's address", deadline, |text| match Status::parse(text).ok()?.event {
+                Event::Listening { address } => Some(address),
+                _ => None,
+            })
+            .await?;
+        let notifier_address = format!("http://{listening}");
+        let port = net::free_port(ip)?;
+        let audit_file = folder.join("audit.log");
+        let bearer = folder.join("ingest.header");
+        write_private(&bearer, &format!("Bearer {}", fs::read_to_string(&ingest_token_file)?.trim()))?;
+        let config_file = folder.join("server.hcl");
+        write_private(&config_file, &config(&folder, ip, port, &audit_file, &notifier_address, &bearer))?;
+        let mut member = platform
+            .start(Workload {
+                name: "openbao".into(),
+                program: bao.to_owned(),
+                args: vec!["server".into(), format!("-config={}", config_file.display())],
+                ..Workload::default()
+            })
+            .await?;
+        let address = format!("https://{}", SocketAddr::new(ip, port));
+        let api = Api::new(&address, Some(&fs::read(&ca_file)?), "secrets-conformance")?;
+        let answers = ready::until("OpenBao to answer", START_LIMIT, async || match api.get("sys/init").await {
+            Ok(_) => Ok(Some(())),
+            Err(ApiError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        });
+        // A server that rejects its configuration ends at once: say what it said, do not wait for it to answer.
+        tokio::select! {
+            answered = answers => answered?,
+            ended = line(member.as_mut(), "OpenBao running", deadline, |_| None::<()>) => ended?,
+        }
+        Ok(Self {
+            platform,
+            bao: member,
+            notifier,
+            address,
+            ca_file,
+            audit_file,
+            notifier_address,
+            subscribe_token_file,
+        })
+    }
+
+    /// Initialises and unseals by API; returns the root token.
+    pub(super) async fn initialise(&self, api: &Api) -> Result<SecretString> {
+        let keys = api.post("sys/init", &json!({ "secret_shares": 1, "secret_threshold": 1 })).await?.body;
+        let root = SecretString::from(text(&keys, "/root_token")?);
+        api.post("sys/unseal", &json!({ "key": text(&keys, "/keys/0")? })).await?;
+        let admin = api.with_token(root.clone());
+        ready::until("OpenBao to be unsealed", START_LIMIT, async || match admin.get("sys/mounts").await {
+            Ok(_) => Ok(Some(())),
+            Err(ApiError::Sealed { .. } | ApiError::Status { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+        .await?;
+        Ok(root)
+    }
+
+    pub(super) fn leaks(&self) -> Vec<String> {
+        self.platform.leaks()
+    }
+
+    pub(super) async fn stop(&mut self) -> Result<()> {
+        // Its storage is in memory and goes with it: there is nothing to shut down gently.
+        self.bao.stop(Duration::ZERO).await?;
+        self.notifier.stop(Duration::from_secs(1)).await
+    }
+}
+
+/// HCL takes a JSON string as it is, as long as it holds no `${`; none of these does: they are paths of our own.
+fn config(folder: &Path, ip: IpAddr, port: u16, audit_file: &Path, notifier: &str, bearer: &Path) -> String {
+    let headers = json!({ "Authorization": [format!("file://{}", bearer.display())] }).to_string();
+    let quoted = |value: &str| json!(value).to_string();
+    let path = |path: PathBuf| quoted(&path.display().to_string());
+    format!(
+        r#"storage "inmem" {{}}
+log_level = "warn"
+listener "tcp" {{
+  address = {address}
+  tls_cert_file = {cert}
+  tls_key_file = {key}
+}}
+audit "file" "{AUDIT_DEVICE}" {{
+  options {{ file_path = {audit} }}
+}}
+audit "http" "push" {{
+  options {{
+    uri = {uri}
+    headers = {headers}
+  }}
+}}
+"#,
+        address = quoted(&SocketAddr::new(ip, port).to_string()),
+        cert = path(folder.join("server.pem")),
+        key = path(folder.join("server.key")),
+        audit = path(audit_file.to_owned()),
+        uri = quoted(&format!("{notifier}/audit")),
+        headers = quoted(&headers),
+    )
+}
+
+fn certificates(ip: IpAddr, folder: &Path) -> Result<()> {
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(DnType::CommonName, "conformance run");
+    let ca_key = KeyPair::generate()?;
+    write_private(&folder.join("ca.pem"), &ca.self_signed(&ca_key)?.pem())?;
+    let issuer = Issuer::new(ca, ca_key);
+    let mut server = CertificateParams::default();
+    server.distinguished_name.push(DnType::CommonName, "OpenBao of a conformance run");
+    server.subject_alt_names.push(SanType::IpAddress(ip));
+    let key = KeyPair::generate()?;
+    write_private(&folder.join("server.pem"), &server.signed_by(&key, &issuer)?.pem())?;
+    write_private(&folder.join("server.key"), &key.serialize_pem())
+}

@@ -1,0 +1,90 @@
+//! `audit.reads-recorded`.
+
+use anyhow::Result;
+use async_trait::async_trait;
+
+use super::{About, Check, Question, Spread};
+use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::{Action, AuditEntry, Capability};
+use crate::verdict::Judgement;
+use crate::way::{CONTAINER, HELLO, HOME, Way, probed, probed_names};
+
+/// The log shows that this container read the rotated value.
+pub(super) struct ReadsRecorded;
+
+const ABOUT: About = About {
+    id: "audit.reads-recorded",
+    sentence: "The audit log shows a read by this container's identity, after the rotation, of the rotated version",
+    answers: &[Question::Audit],
+    spread: Spread::Rotating,
+    needs: &[Capability::AuditReads],
+};
+
+#[async_trait(?Send)]
+impl Check for ReadsRecorded {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    async fn drive(&self, way: &mut Way) -> Result<Judgement> {
+        let hello = probed(HELLO.into());
+        way.provision(&hello).await?;
+        let app = way.deploy(&probed_names()).await?;
+        way.observe(app, &hello).await?;
+        let rotated = way.fresh_values()?;
+        let rotation = way.rotate(app, &rotated).await?;
+        if rotation.seen.is_none() {
+            return Ok(Judgement::fail("the rotated value never arrived, so nobody can have read it"));
+        }
+        let version = rotation.written.version;
+        let fingerprint = way.fingerprint(&rotated[PROBED_NAME]).await?;
+        let entries = way.audit_until(|entries| judge(version, &fingerprint, entries).is_ok()).await?;
+        Ok(match judge(version, &fingerprint, &entries) {
+            Ok(id) => Judgement::pass(format!("entry {id} shows that {CONTAINER} read version {version}")),
+            Err(reason) => Judgement::fail(reason),
+        })
+    }
+}
+
+/// Never a count: pollers are logged often, caches not at all.
+fn judge(version: u64, fingerprint: &str, entries: &[AuditEntry]) -> Result<String, String> {
+    let rotation = entries.iter().find(|e| e.action == Action::Update && e.version == Some(version));
+    let Some(rotation) = rotation else { return Err(format!("the log does not show rotation {version}")) };
+    let reads = entries.iter().filter(|e| e.action == Action::Read && e.allowed && e.environment == HOME);
+    let (own, others): (Vec<_>, Vec<_>) = reads.partition(|entry| entry.identity == CONTAINER);
+    if own.is_empty() {
+        return Err(format!("none of {} reads in the log is by {CONTAINER}", others.len()));
+    }
+    let after: Vec<_> = own.iter().filter(|entry| entry.at >= rotation.at && entry.version == Some(version)).collect();
+    if after.is_empty() {
+        return Err(format!("none of {} reads by {CONTAINER} is of version {version} after its rotation", own.len()));
+    }
+    let proven = after.iter().find(|entry| entry.fingerprint.as_deref() == Some(fingerprint));
+    proven.map(|entry| entry.id.clone()).ok_or_else(|| "the fingerprint of what was read is another value's".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::check::samples::{entry, later};
+
+    fn rotation() -> AuditEntry {
+        later(entry(Action::Update, 2, "rotator", "f2"), 10)
+    }
+
+    #[rstest]
+    #[case::there(&[rotation(), later(entry(Action::Read, 2, CONTAINER, "f2"), 11)], true)]
+    #[case::among_polls(&[entry(Action::Read, 1, CONTAINER, "f1"), rotation(), later(entry(Action::Read, 2, CONTAINER, "f2"), 11)], true)]
+    #[case::only_before(&[later(entry(Action::Read, 2, CONTAINER, "f2"), 9), rotation()], false)]
+    #[case::old_version(&[rotation(), later(entry(Action::Read, 1, CONTAINER, "f1"), 11)], false)]
+    #[case::another_container(&[rotation(), later(entry(Action::Read, 2, "other", "f2"), 11)], false)]
+    #[case::another_value(&[rotation(), later(entry(Action::Read, 2, CONTAINER, "f1"), 11)], false)]
+    #[case::denied(&[rotation(), AuditEntry { allowed: false, ..later(entry(Action::Read, 2, CONTAINER, "f2"), 11) }], false)]
+    #[case::no_rotation(&[later(entry(Action::Read, 2, CONTAINER, "f2"), 11)], false)]
+    #[case::empty(&[], false)]
+    fn the_read_must_match_in_full(#[case] entries: &[AuditEntry], #[case] holds: bool) {
+        assert_eq!(judge(2, "f2", entries).is_ok(), holds);
+    }
+}

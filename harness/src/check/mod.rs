@@ -1,0 +1,164 @@
+//! Checks: one assertion each. A check drives the way and hands what it saw to its judgement, a pure function.
+//! The next check is one file beside these and one line in [`ALL`].
+
+mod audit_denial;
+mod audit_plaintext;
+mod audit_reads;
+mod audit_rotation;
+mod delivery_byte_exact;
+mod delivery_initial;
+mod hygiene_leak;
+mod provision;
+mod rotation_burst;
+mod rotation_downtime;
+mod rotation_propagates;
+mod rotation_redeploy;
+mod rotation_redeploy_only;
+#[cfg(test)]
+mod samples;
+mod scope_isolated;
+mod scope_same_name;
+mod scope_write;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::candidate::Capability;
+use crate::cell::{DeliveryId, Reach};
+use crate::verdict::Judgement;
+use crate::way::Way;
+
+/// What a candidate must satisfy, and the checks of the proof of concept: the rows of the scorecard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// Criterion 1: it fits the hosting platform.
+    Platform,
+    /// Criterion 2: it isolates dev, staging and prod.
+    Isolation,
+    /// Criterion 3: a rotation reaches the running container without a redeploy.
+    Rotation,
+    /// Check (a): provisioning works end to end with no manual step.
+    Provisioning,
+    /// Check (b): the rotation arrives within the SLA.
+    Latency,
+    /// Check (c): the backend's audit log shows the rotation and the container's reads.
+    Audit,
+    /// Not among the owner's, but nobody could trust a suite or a delivery without it: no value leaks.
+    Hygiene,
+}
+
+impl Question {
+    /// Every question, in the order of the scorecard.
+    pub const ALL: [Self; 7] = [
+        Self::Platform,
+        Self::Isolation,
+        Self::Rotation,
+        Self::Provisioning,
+        Self::Latency,
+        Self::Audit,
+        Self::Hygiene,
+    ];
+
+    /// The question in words.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Platform => "Criterion 1: fits the hosting platform",
+            Self::Isolation => "Criterion 2: isolates dev, staging and prod",
+            Self::Rotation => "Criterion 3: a rotation reaches the running container without a redeploy",
+            Self::Provisioning => "Check (a): provisioning works end to end with no manual step",
+            Self::Latency => "Check (b): the rotation arrives within the SLA",
+            Self::Audit => "Check (c): the audit log shows the rotation and the container's reads",
+            Self::Hygiene => "Hygiene: no value leaks",
+        }
+    }
+}
+
+/// Under which deliveries a check is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Under every delivery.
+    Every,
+    /// Under every delivery by which a rotation reaches the running container.
+    Rotating,
+    /// Under this one alone: the answer does not depend on the delivery, or only this one makes the claim.
+    Only(DeliveryId),
+}
+
+impl Spread {
+    /// Whether the check is held under a delivery.
+    pub fn holds_for(self, delivery: DeliveryId) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Rotating => delivery.reach() != Reach::Nothing,
+            Self::Only(only) => delivery == only,
+        }
+    }
+}
+
+/// A check as data.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// Stable id.
+    pub id: &'static str,
+    /// What it asserts, in one sentence.
+    pub sentence: &'static str,
+    /// Which questions of the scorecard it answers.
+    pub answers: &'static [Question],
+    /// Under which deliveries it is held.
+    pub spread: Spread,
+    /// What the candidate must be able to do; a gap makes the cell `not-supported`.
+    pub needs: &'static [Capability],
+}
+
+/// One assertion.
+#[async_trait(?Send)]
+pub trait Check: Sync {
+    /// The check as data.
+    fn about(&self) -> &'static About;
+
+    /// Walks the way and judges what it saw.
+    async fn drive(&self, way: &mut Way) -> Result<Judgement>;
+}
+
+/// Every check, in the order of the reports.
+pub const ALL: [&dyn Check; 16] = [
+    &provision::EndToEnd,
+    &delivery_initial::InitialValue,
+    &delivery_byte_exact::ByteExact,
+    &rotation_propagates::Propagates,
+    &rotation_redeploy_only::RedeployOnly,
+    &rotation_redeploy::NoRedeploy,
+    &rotation_downtime::NoDowntime,
+    &rotation_burst::Burst,
+    &audit_rotation::RotationRecorded,
+    &audit_reads::ReadsRecorded,
+    &audit_denial::DenialRecorded,
+    &audit_plaintext::NoPlaintext,
+    &scope_isolated::Isolated,
+    &scope_same_name::SameName,
+    &scope_write::ReaderCannotWrite,
+    &hygiene_leak::NoLeak,
+];
+
+/// The check with this id.
+pub fn by_id(id: &str) -> Option<&'static dyn Check> {
+    ALL.into_iter().find(|check| check.about().id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_every_question_has_a_check() {
+        let mut ids: Vec<_> = ALL.iter().map(|check| check.about().id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), ALL.len());
+        for question in Question::ALL {
+            assert!(ALL.iter().any(|check| check.about().answers.contains(&question)), "nothing answers {question:?}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `provision.end-to-end`.
+
+use anyhow::Result;
+use async_trait::async_trait;
+
+use super::{About, Check, Question, Spread};
+use crate::verdict::Judgement;
+use crate::way::{HELLO, Way, probed, probed_names};
+
+/// From an empty backend to the probe showing `hello`.
+pub(super) struct EndToEnd;
+
+const ABOUT: About = About {
+    id: "provision.end-to-end",
+    sentence: "From an empty backend to the probe showing `hello`, by API only",
+    answers: &[Question::Platform, Question::Provisioning],
+    spread: Spread::Every,
+    needs: &[],
+};
+
+#[async_trait(?Send)]
+impl Check for EndToEnd {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    async fn drive(&self, way: &mut Way) -> Result<Judgement> {
+        let hello = probed(HELLO.into());
+        way.provision(&hello).await?;
+        let app = way.deploy(&probed_names()).await?;
+        let arrived = way.observe(app, &hello).await?.is_some();
+        Ok(judge(&way.record.steps, arrived))
+    }
+}
+
+fn judge(steps: &[String], arrived: bool) -> Judgement {
+    let manual: Vec<_> = steps.iter().filter(|step| !is_api_call(step)).collect();
+    let mut faults = Vec::new();
+    if steps.is_empty() {
+        faults.push("no step was taken, so nothing was provisioned".to_owned());
+    }
+    if !manual.is_empty() {
+        faults.push(format!("not by API: {manual:?}"));
+    }
+    if !arrived {
+        faults.push("the probe never showed `hello`".to_owned());
+    }
+    Judgement::from_faults(&faults, || {
+        format!("the probe showed `hello` after {} API calls, none by hand", steps.len())
+    })
+}
+
+fn is_api_call(step: &str) -> bool {
+    ["POST /", "PUT /", "PATCH /", "DELETE /"].iter().any(|method| step.starts_with(method))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::verdict::Verdict;
+
+    #[rstest]
+    #[case::all_by_api(&["POST /v1/sys/init"], true, Verdict::Pass)]
+    #[case::by_hand(&["POST /v1/sys/init", "click on the dashboard"], true, Verdict::Fail)]
+    #[case::nothing_done(&[], true, Verdict::Fail)]
+    #[case::nothing_seen(&["POST /v1/sys/init"], false, Verdict::Fail)]
+    fn steps_and_arrival_are_judged(#[case] steps: &[&str], #[case] arrived: bool, #[case] verdict: Verdict) {
+        let steps: Vec<_> = steps.iter().map(ToString::to_string).collect();
+        assert_eq!(judge(&steps, arrived).verdict, verdict);
+    }
+}

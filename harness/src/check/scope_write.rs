@@ -1,0 +1,92 @@
+//! `scope.reader-cannot-write`.
+
+use anyhow::Result;
+use async_trait::async_trait;
+
+use super::{About, Check, Question, Spread};
+use crate::candidate::{Access, Action, AuditEntry, Capability};
+use crate::cell::{DeliveryId, Environment};
+use crate::verdict::Judgement;
+use crate::way::{CONTAINER, HELLO, HOME, Way, probed};
+
+/// Whoever takes over a container cannot rotate.
+pub(super) struct ReaderCannotWrite;
+
+const ABOUT: About = About {
+    id: "scope.reader-cannot-write",
+    sentence: "A container's identity reads its own environment and writes in none, as answer and log agree",
+    answers: &[Question::Isolation],
+    spread: Spread::Only(DeliveryId::Reload),
+    needs: &[Capability::ScopedReaders],
+};
+
+#[async_trait(?Send)]
+impl Check for ReaderCannotWrite {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    async fn drive(&self, way: &mut Way) -> Result<Judgement> {
+        way.provision(&probed(HELLO.into())).await?;
+        let reader = way.reader(HOME, CONTAINER).await?;
+        let (own, _) = way.try_read(&reader, HOME).await?;
+        let mut writes = Vec::new();
+        for environment in Environment::ALL {
+            writes.push((environment, way.try_write(&reader, environment).await?));
+        }
+        let entries = way.audit_until(|_| true).await?;
+        Ok(judge(own, &writes, &entries))
+    }
+}
+
+fn judge(own: Access, writes: &[(Environment, Access)], entries: &[AuditEntry]) -> Judgement {
+    let mut faults = Vec::new();
+    if own == Access::Denied {
+        faults.push(format!("the reader may not even read {HOME}"));
+    }
+    let wrote = writes.iter().filter(|(_, access)| *access == Access::Allowed);
+    faults.extend(wrote.map(|(environment, _)| format!("the reader may write in {environment}")));
+    if writes.len() < Environment::ALL.len() {
+        faults.push(format!("writing was tried in {} environments only", writes.len()));
+    }
+    let logged = entries.iter().any(|e| e.identity == CONTAINER && e.action != Action::Read && e.allowed);
+    if logged {
+        faults.push("the log shows a write by the reader".to_owned());
+    }
+    Judgement::from_faults(&faults, || format!("{} writes by the reader were denied", writes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::check::samples::entry;
+    use crate::verdict::Verdict;
+
+    const DENIED: [(Environment, Access); 3] = [
+        (Environment::Dev, Access::Denied),
+        (Environment::Staging, Access::Denied),
+        (Environment::Prod, Access::Denied),
+    ];
+    const IN_PROD: [(Environment, Access); 3] = [
+        (Environment::Dev, Access::Denied),
+        (Environment::Staging, Access::Denied),
+        (Environment::Prod, Access::Allowed),
+    ];
+
+    #[rstest]
+    #[case::reads_only(Access::Allowed, &DENIED, None, Verdict::Pass)]
+    #[case::writes_in_prod(Access::Allowed, &IN_PROD, None, Verdict::Fail)]
+    #[case::cannot_read(Access::Denied, &DENIED, None, Verdict::Fail)]
+    #[case::not_tried(Access::Allowed, &DENIED[..2], None, Verdict::Fail)]
+    #[case::log_disagrees(Access::Allowed, &DENIED, Some(entry(Action::Update, 2, CONTAINER, "f")), Verdict::Fail)]
+    fn reading_is_all_it_may_do(
+        #[case] own: Access,
+        #[case] writes: &[(Environment, Access)],
+        #[case] logged: Option<AuditEntry>,
+        #[case] verdict: Verdict,
+    ) {
+        assert_eq!(judge(own, writes, logged.as_slice()).verdict, verdict);
+    }
+}

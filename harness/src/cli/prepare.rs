@@ -1,0 +1,29 @@
+//! `conformance prepare`: what cargo-nextest runs before the first case.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use rustix::process::getppid;
+
+use crate::matrix;
+use crate::run::{Owner, RUN_FOLDER, Run, default_output};
+use crate::tools;
+
+pub(super) fn prepare() -> Result<ExitCode> {
+    if std::env::var_os(RUN_FOLDER).is_some() {
+        // `cargo conformance run` has begun the run already.
+        Run::current()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let env_file = std::env::var_os("NEXTEST_ENV").context("failed to find NEXTEST_ENV: this is for cargo-nextest")?;
+    let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
+    // `cargo run` replaces itself by this command, so the parent is cargo-nextest, which lives as long as the run.
+    let nextest = getppid().map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned());
+    let run = Run::begin(&default_output(), Owner::of(nextest), tools, None, matrix::cells())?;
+    let mut env_file = OpenOptions::new().append(true).open(env_file).context("failed to open NEXTEST_ENV")?;
+    writeln!(env_file, "{RUN_FOLDER}={}", run.folder.display()).context("failed to write NEXTEST_ENV")?;
+    anstream::eprintln!("run {}: evidence goes to {}", run.id, run.folder.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,147 @@
+//! Deliveries: how values reach the probe, and how a rotation does. A delivery knows nothing of vendors.
+
+mod native;
+mod redeploy;
+mod reload;
+mod restart;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use probe::observation::Observation;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
+
+use crate::candidate::{Candidate, Reader, TriggerKind};
+use crate::cell::DeliveryId;
+use crate::observations::{Observations, Recorded};
+use crate::platform::{Line, Member, Platform, Workload};
+use crate::tools::Tools;
+
+/// How long a member of a deployment may take to stop by itself.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Everything that a delivery has at hand when it deploys the probe.
+pub struct Scene<'a> {
+    /// Where it deploys to.
+    pub platform: &'a mut dyn Platform,
+    /// The backend.
+    pub candidate: &'a mut dyn Candidate,
+    /// The identity of the container that is to be deployed.
+    pub reader: &'a Reader,
+    /// The names that the probe reads.
+    pub names: &'a [String],
+    /// The programs.
+    pub tools: &'a Tools,
+    /// The file with the key of the digests.
+    pub key_file: &'a Path,
+    /// Until when the deployment must stand.
+    pub deadline: Instant,
+}
+
+impl Scene<'_> {
+    /// A file of this container in the platform's folder.
+    fn file(&self, ending: &str) -> PathBuf {
+        self.platform.folder().join(format!("{}.{ending}", self.reader.container))
+    }
+
+    /// The probe, still without a way to its values.
+    fn probe(&self) -> Workload {
+        Workload {
+            name: format!("{}.probe", self.reader.container),
+            program: self.tools.probe.clone(),
+            env: self.probe_settings(),
+            ..Workload::default()
+        }
+    }
+
+    fn probe_settings(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("PROBE_NAMES".to_owned(), self.names.join(",")),
+            ("PROBE_KEY_FILE".to_owned(), self.key_file.display().to_string()),
+        ])
+    }
+}
+
+/// The probe under delivery.
+pub struct Deployment {
+    /// What the probes say.
+    pub observations: Observations,
+    /// One address that stays the same through rotations, where the delivery has one.
+    pub address: Option<String>,
+    /// Files in which the delivery keeps values by design.
+    pub secret_files: Vec<PathBuf>,
+    /// The longest time that a vendor's mechanism itself holds a rotation back; no code of ours can shorten it.
+    pub unavoidable: Duration,
+    members: Vec<Box<dyn Member>>,
+}
+
+impl Deployment {
+    fn new(out: UnboundedReceiver<Line>, members: Vec<Box<dyn Member>>) -> Self {
+        Self {
+            observations: Observations::new(observations(out)),
+            address: None,
+            secret_files: Vec::new(),
+            unavoidable: Duration::ZERO,
+            members,
+        }
+    }
+
+    /// What identifies this deployment: it changes when any part of it is deployed anew.
+    pub fn identity(&self) -> String {
+        let members: Vec<_> = self.members.iter().map(|m| format!("{} {}", m.name(), m.identity())).collect();
+        members.join(", ")
+    }
+
+    /// The process ids of its members.
+    pub fn pids(&self) -> Vec<u32> {
+        self.members.iter().map(|member| member.pid()).collect()
+    }
+
+    /// Stops every member, the app first.
+    ///
+    /// # Errors
+    /// A member cannot be stopped.
+    pub async fn stop(&mut self) -> Result<()> {
+        for member in self.members.iter_mut().rev() {
+            member.stop(STOP_GRACE).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Observations among the lines of a stream; a vendor's agent may mix its own lines in.
+fn observations(mut lines: UnboundedReceiver<Line>) -> UnboundedReceiver<Recorded> {
+    let (sender, receiver) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Line { at, text }) = lines.recv().await {
+            if let Some(observation) = Observation::parse(&text)
+                && sender.send(Recorded { at, observation }).is_err()
+            {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// A way to bring values to the probe.
+#[async_trait(?Send)]
+pub trait Delivery {
+    /// Deploys the probe.
+    async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment>;
+}
+
+/// The delivery of this name.
+pub fn by_id(id: DeliveryId) -> Box<dyn Delivery> {
+    match id {
+        DeliveryId::Reload => Box::new(reload::Reload(TriggerKind::Push)),
+        DeliveryId::ReloadPoll => Box::new(reload::Reload(TriggerKind::Poll)),
+        DeliveryId::Restart => Box::new(restart::Restart),
+        DeliveryId::NativeTemplate | DeliveryId::NativeExec => Box::new(native::Native(id)),
+        DeliveryId::Redeploy => Box::new(redeploy::Redeploy),
+    }
+}

@@ -1,0 +1,48 @@
+//! `native`: the vendor's own agent, as the vendor documents it.
+
+use anyhow::Result;
+use async_trait::async_trait;
+
+use super::{Delivery, Deployment, Scene};
+use crate::candidate::NativeRequest;
+use crate::cell::DeliveryId;
+use crate::platform::take_out;
+use crate::ready;
+
+/// The vendor's mechanism of this name.
+pub(super) struct Native(pub(super) DeliveryId);
+
+#[async_trait(?Send)]
+impl Delivery for Native {
+    async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
+        let pid_file = scene.file("pid");
+        let mut plan = scene.candidate.native(&NativeRequest {
+            delivery: self.0,
+            reader: scene.reader,
+            names: scene.names,
+            folder: scene.platform.folder(),
+            app: &scene.tools.probe,
+            pid_file: &pid_file,
+        })?;
+        plan.agent.name = format!("{}.agent", scene.reader.container);
+        let Some(env_file) = plan.env_file else {
+            // The agent is the app's parent: the app's settings go through it, and so do the observations.
+            plan.agent.env.extend(scene.probe_settings());
+            let mut agent = scene.platform.start(plan.agent).await?;
+            let mut deployment = Deployment::new(take_out(agent.as_mut()), vec![agent]);
+            deployment.unavoidable = plan.unavoidable;
+            return Ok(deployment);
+        };
+        let agent = scene.platform.start(plan.agent).await?;
+        let limit = scene.deadline.duration_since(tokio::time::Instant::now());
+        ready::until("the agent's env file", limit, async || Ok(env_file.exists().then_some(()))).await?;
+        let mut probe = scene.probe();
+        probe.env.insert("PROBE_ENV_FILE".into(), env_file.display().to_string());
+        probe.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());
+        let mut probe = scene.platform.start(probe).await?;
+        let mut deployment = Deployment::new(take_out(probe.as_mut()), vec![agent, probe]);
+        deployment.secret_files.push(env_file);
+        deployment.unavoidable = plan.unavoidable;
+        Ok(deployment)
+    }
+}

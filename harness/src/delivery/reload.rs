@@ -1,0 +1,54 @@
+//! `reload`: the sidecar re-renders the env file and signals the app.
+
+use anyhow::Result;
+use async_trait::async_trait;
+use sidecar::config::{DeliverConfig, DeliveryConfig, ReloadConfig};
+use sidecar::status::{Event, Status};
+
+use super::{Delivery, Deployment, Scene};
+use crate::candidate::TriggerKind;
+use crate::files::write_private;
+use crate::platform::{Member, Workload, line, take_out};
+
+/// The sidecar beside the app, told of rotations by this trigger.
+pub(super) struct Reload(pub(super) TriggerKind);
+
+#[async_trait(?Send)]
+impl Delivery for Reload {
+    async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
+        let (env_file, pid_file) = (scene.file("env"), scene.file("pid"));
+        let deliver = DeliverConfig {
+            names: scene.names.to_vec(),
+            source: scene.candidate.source(scene.reader)?,
+            trigger: scene.candidate.trigger(self.0)?,
+            delivery: DeliveryConfig::Reload(ReloadConfig { env_file: env_file.clone(), pid_file: pid_file.clone() }),
+        };
+        let mut sidecar = start_sidecar(scene, &deliver).await?;
+        // The app is started when its file is there, as an init container would see to.
+        line(sidecar.as_mut(), "the rendered env file", scene.deadline, |text| {
+            matches!(Status::parse(text).ok()?.event, Event::Rendered { .. }).then_some(())
+        })
+        .await?;
+        let mut probe = scene.probe();
+        probe.env.insert("PROBE_ENV_FILE".into(), env_file.display().to_string());
+        probe.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());
+        let mut probe = scene.platform.start(probe).await?;
+        let out = take_out(probe.as_mut());
+        let mut deployment = Deployment::new(out, vec![sidecar, probe]);
+        deployment.secret_files.push(env_file);
+        Ok(deployment)
+    }
+}
+
+/// Starts the sidecar with this configuration.
+pub(super) async fn start_sidecar(scene: &mut Scene<'_>, deliver: &DeliverConfig) -> Result<Box<dyn Member>> {
+    let config = scene.file("deliver.toml");
+    write_private(&config, &toml::to_string(deliver)?)?;
+    let workload = Workload {
+        name: format!("{}.sidecar", scene.reader.container),
+        program: scene.tools.sidecar.clone(),
+        args: vec!["deliver".into(), "--config".into(), config.display().to_string()],
+        ..Workload::default()
+    };
+    scene.platform.start(workload).await
+}

@@ -1,0 +1,51 @@
+//! `restart`: the sidecar starts a new instance behind one stable address, waits until it is ready, drains the old one.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use sidecar::config::{DeliverConfig, DeliveryConfig, RestartConfig};
+use sidecar::status::{Event, Status};
+
+use super::reload::start_sidecar;
+use super::{Delivery, Deployment, Scene};
+use crate::candidate::TriggerKind;
+use crate::net;
+use crate::platform::{line, take_out};
+
+/// How long an instance may take to be ready, and to drain.
+const LIMIT_MS: u64 = 10_000;
+
+/// The sidecar above the app.
+pub(super) struct Restart;
+
+#[async_trait(?Send)]
+impl Delivery for Restart {
+    async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
+        let deliver = DeliverConfig {
+            names: scene.names.to_vec(),
+            source: scene.candidate.source(scene.reader)?,
+            trigger: scene.candidate.trigger(TriggerKind::Push)?,
+            delivery: DeliveryConfig::Restart(RestartConfig {
+                listen: SocketAddr::new(net::own_loopback(), 0),
+                command: vec![scene.tools.probe.display().to_string()],
+                env: scene.probe_settings(),
+                ready_path: "/readyz".into(),
+                ready_timeout_ms: LIMIT_MS,
+                drain_timeout_ms: LIMIT_MS,
+            }),
+        };
+        let mut sidecar = start_sidecar(scene, &deliver).await?;
+        let address = line(sidecar.as_mut(), "the address of the front", scene.deadline, |text| {
+            match Status::parse(text).ok()?.event {
+                Event::Listening { address } => Some(address),
+                _ => None,
+            }
+        })
+        .await?;
+        let out = take_out(sidecar.as_mut());
+        let mut deployment = Deployment::new(out, vec![sidecar]);
+        deployment.address = Some(format!("http://{address}"));
+        Ok(deployment)
+    }
+}

@@ -1,0 +1,20 @@
+//! The one kind of error that is the user's to mend. Everything else is an error of the suite.
+
+/// Input that cannot be used: where it stands, what is wrong with it, and what to do. Ends a command with exit code 2.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}\n  remedy: {remedy}")]
+pub struct BadInput {
+    /// File and field, flag, or variable.
+    pub place: String,
+    /// What is wrong; never a secret.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl BadInput {
+    /// Bad input at `place`.
+    pub fn new(place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { place: place.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+}

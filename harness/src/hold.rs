@@ -1,0 +1,104 @@
+//! Holds a cell: walks its way, judges, cleans up, writes the evidence. Whatever happens ends in a verdict.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::cell::Cell;
+use crate::check::{self, Check};
+use crate::evidence::{Evidence, Record, SCHEMA, Summary, millis};
+use crate::redact::Redactor;
+use crate::run::Run;
+use crate::verdict::{Judgement, Verdict};
+use crate::way::{self, Sabotage, Way};
+
+/// Cleaning up takes a fraction of a second; this is for a machine in trouble.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// Holds a cell and writes its evidence to the run's folder.
+///
+/// # Errors
+/// The cell is not one of the matrix, the run cannot be read, or the evidence cannot be written. A way that breaks is no
+/// error here but a verdict.
+pub async fn hold(run: &Run, cell: &Cell) -> Result<Evidence> {
+    let (evidence, redactor) = walk(run, cell, Sabotage::default()).await?;
+    evidence.write(&run.evidence_folder(), &redactor)?;
+    Ok(evidence)
+}
+
+/// Holds a cell with a saboteur in the way. Its evidence is about the suite, not about the candidate, so it is not kept.
+///
+/// # Errors
+/// See [`hold`].
+pub async fn hold_sabotaged(run: &Run, cell: &Cell, sabotage: Sabotage) -> Result<Evidence> {
+    walk(run, cell, sabotage).await.map(|(evidence, _)| evidence)
+}
+
+async fn walk(run: &Run, cell: &Cell, sabotage: Sabotage) -> Result<(Evidence, Redactor)> {
+    let check = check::by_id(&cell.check).with_context(|| format!("failed to find the check `{}`", cell.check))?;
+    let targets = run.targets()?;
+    let (started, clock) = (Timestamp::now(), Instant::now());
+    let begun = interruptible(Way::begin(run, cell, sabotage)).await;
+    let (judgement, record, redactor) = match begun {
+        Ok(mut way) => {
+            let driven = interruptible(drive(check, &mut way)).await;
+            let mut judgement = driven.unwrap_or_else(|error| broken(&error));
+            let ended = tokio::time::timeout(END_LIMIT, way.end()).await;
+            if let Err(error) = ended.context("failed to clean up in time").flatten() {
+                judgement = raise(&judgement, &error);
+            }
+            (judgement, std::mem::take(&mut way.record), way.redactor.clone())
+        }
+        Err(error) => (broken(&error), Record::default(), Redactor::default()),
+    };
+    let evidence = Evidence {
+        schema: SCHEMA,
+        run: run.id.clone(),
+        cell: cell.clone(),
+        sentence: check.about().sentence.to_owned(),
+        grade: way::grade(&targets, cell.place.candidate),
+        judgement: Judgement { reason: redactor.clean(&judgement.reason), ..judgement },
+        sla_ms: targets.sla.0.as_millis().try_into()?,
+        patience_ms: targets.patience.0.as_millis().try_into()?,
+        started,
+        took_ms: millis(clock.elapsed()),
+        latency: Summary::of(record.samples.iter().filter_map(|sample| sample.observed_ms)),
+        record,
+    };
+    Ok((evidence, redactor))
+}
+
+/// A capability that is missing is told before anything is tried.
+async fn drive(check: &dyn Check, way: &mut Way) -> Result<Judgement> {
+    let needed = check.about().needs.iter().chain(way.delivery_id.needs());
+    if let Some(gap) = needed.copied().find_map(|capability| way.gap(capability)) {
+        return Ok(Judgement::not_supported(format!("{} (source: {})", gap.reason, gap.source)));
+    }
+    check.drive(way).await
+}
+
+/// The suite or its surroundings broke: never the candidate's failure.
+fn broken(error: &anyhow::Error) -> Judgement {
+    Judgement::error(format!("{error:#}"))
+}
+
+fn raise(judgement: &Judgement, error: &anyhow::Error) -> Judgement {
+    Judgement {
+        verdict: judgement.verdict.raise(Verdict::Error),
+        reason: format!("{error:#}; before that: {}", judgement.reason),
+    }
+}
+
+/// Stops waiting when somebody interrupts, so that what was started is cleaned up.
+async fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    tokio::select! {
+        done = work => done,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted by SIGINT")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("interrupted by SIGTERM")),
+    }
+}

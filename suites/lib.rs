@@ -1,0 +1,1 @@
+//! Cases only: see `main.rs`.

@@ -1,0 +1,59 @@
+//! The cells as nextest cases: a case names its cell and calls the harness. One file per suite, one function per check.
+
+mod audit;
+mod delivery;
+mod hygiene;
+mod provision;
+mod rotation;
+mod scope;
+
+use harness::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
+use harness::hold::hold;
+use harness::run::Run;
+use harness::verdict::Verdict;
+use rstest_reuse::{self, template};
+
+/// Holds the cell; the case fails when its verdict is `fail` or `error`, and says why.
+async fn holds(check: &str, place: Place) {
+    let run = Run::current().unwrap_or_else(|error| panic!("error: {error:#}"));
+    let cell = Cell::new(check, place);
+    match hold(&run, &cell).await {
+        Ok(evidence) => {
+            let judgement = &evidence.judgement;
+            println!("{}: {} [{}]: {}", cell, judgement.verdict, evidence.grade, judgement.reason);
+            assert!(judgement.verdict < Verdict::Fail, "{}: {}", judgement.verdict, judgement.reason);
+        }
+        Err(error) => panic!("error: {error:#}"),
+    }
+}
+
+const fn vault(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Vault, PlatformId::Process, delivery)
+}
+
+/// A check that is held under every delivery.
+#[template]
+#[rstest]
+#[case::vault_process_reload(crate::vault(DeliveryId::Reload))]
+#[case::vault_process_reload_poll(crate::vault(DeliveryId::ReloadPoll))]
+#[case::vault_process_restart(crate::vault(DeliveryId::Restart))]
+#[case::vault_process_native_template(crate::vault(DeliveryId::NativeTemplate))]
+#[case::vault_process_native_exec(crate::vault(DeliveryId::NativeExec))]
+#[case::vault_process_redeploy(crate::vault(DeliveryId::Redeploy))]
+fn every_delivery(#[case] place: Place) {}
+
+/// A check that is held under every delivery by which a rotation reaches the running container.
+#[template]
+#[rstest]
+#[case::vault_process_reload(crate::vault(DeliveryId::Reload))]
+#[case::vault_process_reload_poll(crate::vault(DeliveryId::ReloadPoll))]
+#[case::vault_process_restart(crate::vault(DeliveryId::Restart))]
+#[case::vault_process_native_template(crate::vault(DeliveryId::NativeTemplate))]
+#[case::vault_process_native_exec(crate::vault(DeliveryId::NativeExec))]
+fn rotating_deliveries(#[case] place: Place) {}
+
+/// A check whose answer does not depend on the delivery.
+#[template]
+#[rstest]
+#[case::vault_process_reload(crate::vault(DeliveryId::Reload))]
+fn reload_only(#[case] place: Place) {}
