@@ -5,6 +5,7 @@ mod delivery;
 mod hygiene;
 mod provision;
 mod rotation;
+mod saboteurs;
 mod scope;
 
 use harness::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};

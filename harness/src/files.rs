@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::run::Owner;
+
 /// Writes a file that only its owner may read.
 ///
 /// # Errors
@@ -21,6 +23,9 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
 
 /// Every private folder starts with this; the run's id follows, so that `reap` finds it.
 pub const FOLDER_PREFIX: &str = "conformance.";
+
+/// In each private folder: the process whose end is the end of the run.
+pub const OWNER_FILE: &str = "owner";
 
 /// Where private folders lie: in memory where the machine has such a place, so that no value reaches a disk.
 pub fn private_root() -> PathBuf {
@@ -37,13 +42,15 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// It cannot be made, or is there already.
-    pub fn new(run: &str, cell: &str) -> Result<Self> {
+    pub fn new(run: &str, owner: Owner, cell: &str) -> Result<Self> {
         let path = private_root().join(format!("{FOLDER_PREFIX}{run}.{cell}"));
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
             .with_context(|| format!("failed to make the private folder {}", path.display()))?;
-        Ok(Self(path))
+        let folder = Self(path);
+        write_private(&folder.0.join(OWNER_FILE), &owner.to_string())?;
+        Ok(folder)
     }
 
     /// Where it is.
@@ -95,13 +102,16 @@ mod tests {
 
     #[test]
     fn a_private_folder_and_its_files_are_for_their_owner_alone() {
-        let folder = PrivateFolder::new("unit-test", &std::process::id().to_string()).unwrap();
+        let me = std::process::id();
+        let folder = PrivateFolder::new("unit-test", Owner::of(me), &me.to_string()).unwrap();
         let file = folder.path().join("secret");
         write_private(&file, "x").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(folder.path()), 0o700);
         assert_eq!(mode(&file), 0o600);
-        assert_eq!(below(folder.path()), [file]);
+        let mut inside = below(folder.path());
+        inside.sort();
+        assert_eq!(inside, [folder.path().join(OWNER_FILE), file]);
         let path = folder.path().to_owned();
         drop(folder);
         assert!(!path.exists());

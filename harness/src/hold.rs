@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cell::Cell;
 use crate::check::{self, Check};
 use crate::evidence::{Evidence, Record, SCHEMA, Summary, millis};
 use crate::redact::Redactor;
-use crate::run::Run;
+use crate::run::{Owner, Run};
 use crate::verdict::{Judgement, Verdict};
 use crate::way::{self, Sabotage, Way};
 
@@ -41,10 +45,10 @@ async fn walk(run: &Run, cell: &Cell, sabotage: Sabotage) -> Result<(Evidence, R
     let check = check::by_id(&cell.check).with_context(|| format!("failed to find the check `{}`", cell.check))?;
     let targets = run.targets()?;
     let (started, clock) = (Timestamp::now(), Instant::now());
-    let begun = interruptible(Way::begin(run, cell, sabotage)).await;
+    let begun = interruptible(run.owner, Way::begin(run, cell, sabotage)).await;
     let (judgement, record, redactor) = match begun {
         Ok(mut way) => {
-            let driven = interruptible(drive(check, &mut way)).await;
+            let driven = interruptible(run.owner, drive(check, &mut way)).await;
             let mut judgement = driven.unwrap_or_else(|error| broken(&error));
             let ended = tokio::time::timeout(END_LIMIT, way.end()).await;
             if let Err(error) = ended.context("failed to clean up in time").flatten() {
@@ -92,13 +96,37 @@ fn raise(judgement: &Judgement, error: &anyhow::Error) -> Judgement {
     }
 }
 
-/// Stops waiting when somebody interrupts, so that what was started is cleaned up.
-async fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Stops waiting when somebody interrupts or the run's owner is gone, so that what was started is cleaned up.
+async fn interruptible<T>(owner: Owner, work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     tokio::select! {
         done = work => done,
-        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted by SIGINT")),
-        _ = terminate.recv() => Err(anyhow::anyhow!("interrupted by SIGTERM")),
+        _ = interrupt.recv() => bail!("interrupted by SIGINT"),
+        _ = terminate.recv() => bail!("interrupted by SIGTERM"),
+        ended = ended(owner) => {
+            ended?;
+            bail!("interrupted: the run that this cell belongs to has ended")
+        }
+    }
+}
+
+/// Waits for the end of a process that is not a child of this one.
+async fn ended(owner: Owner) -> Result<()> {
+    let pid = Pid::from_raw(owner.pid.cast_signed()).context("failed to name the run's owner")?;
+    match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+        // Its id may have gone to another process in between.
+        Ok(_) | Err(Errno::SRCH) if !owner.is_alive() => Ok(()),
+        Ok(pidfd) => {
+            let (sender, receiver) = oneshot::channel();
+            // A thread of its own, left behind when the cell ends first: the runtime would wait for one of its own.
+            std::thread::spawn(move || {
+                let polled = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None);
+                // The cell may have ended meanwhile.
+                let _ = sender.send(polled);
+            });
+            receiver.await?.map(drop).context("failed to watch the run's owner")
+        }
+        Err(error) => Err(error).context("failed to watch the run's owner"),
     }
 }

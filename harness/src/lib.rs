@@ -17,6 +17,7 @@ pub mod matrix;
 pub mod net;
 pub mod observations;
 pub mod platform;
+pub mod preflight;
 pub mod procfs;
 pub mod random;
 pub mod reach;

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use probe::observation::Answer;
-use reqwest::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 /// Between two requests of one client: often enough to fall into any gap of a restart, rare enough to leave the
 /// machine to what is being measured.
@@ -31,6 +30,7 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Load {
     stop: watch::Sender<bool>,
+    answered: watch::Receiver<String>,
     clients: Vec<JoinHandle<Vec<Request>>>,
 }
 
@@ -41,15 +41,26 @@ impl Load {
     /// No HTTP client can be made.
     pub fn start(address: &str, name: &str, clients: usize) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
+        let (answering, answered) = watch::channel(String::new());
         let url = format!("{address}/observation");
         let clients = (0..clients).map(|number| {
             let idle = if number % 2 == 0 { usize::MAX } else { 0 };
-            let http =
-                Client::builder().no_proxy().timeout(REQUEST_LIMIT).pool_max_idle_per_host(idle).tcp_nodelay(true);
+            let http = reqwest::Client::builder()
+                .no_proxy()
+                .timeout(REQUEST_LIMIT)
+                .pool_max_idle_per_host(idle)
+                .tcp_nodelay(true);
             let http = http.build().context("failed to make an HTTP client")?;
-            Ok(tokio::spawn(send(http, url.clone(), name.to_owned(), stopped.clone())))
+            let client = Client { http, url: url.clone(), name: name.to_owned(), answering: answering.clone() };
+            Ok(tokio::spawn(client.send(stopped.clone())))
         });
-        Ok(Self { stop, clients: clients.collect::<Result<_>>()? })
+        Ok(Self { stop, answered, clients: clients.collect::<Result<_>>()? })
+    }
+
+    /// Waits until a request is answered with this digest; false if none was before the deadline.
+    pub async fn answered_with(&mut self, digest: &str, deadline: Instant) -> bool {
+        let answered = self.answered.wait_for(|answered| answered == digest);
+        timeout_at(deadline, answered).await.is_ok_and(|answered| answered.is_ok())
     }
 
     /// Lets the requests under way end, and returns all of them.
@@ -66,21 +77,33 @@ impl Load {
     }
 }
 
-async fn send(http: Client, url: String, name: String, stopped: watch::Receiver<bool>) -> Vec<Request> {
-    let mut pace = interval(PACE);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut requests = Vec::new();
-    while !*stopped.borrow() {
-        pace.tick().await;
-        let started = Instant::now();
-        let outcome = ask(&http, &url, &name).await.map_err(|error| format!("{error:#}"));
-        requests.push(Request { started, ended: Instant::now(), outcome });
-    }
-    requests
+struct Client {
+    http: reqwest::Client,
+    url: String,
+    name: String,
+    answering: watch::Sender<String>,
 }
 
-async fn ask(http: &Client, url: &str, name: &str) -> Result<String> {
-    let answer: Answer = http.get(url).send().await?.error_for_status()?.json().await?;
-    let seen = answer.values.get(name).and_then(Option::as_ref).context("the answer has no value")?;
-    Ok(seen.digest.clone())
+impl Client {
+    async fn send(self, stopped: watch::Receiver<bool>) -> Vec<Request> {
+        let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut requests = Vec::new();
+        while !*stopped.borrow() {
+            pace.tick().await;
+            let started = Instant::now();
+            let outcome = self.ask().await.map_err(|error| format!("{error:#}"));
+            if let Ok(digest) = &outcome {
+                self.answering.send_replace(digest.clone());
+            }
+            requests.push(Request { started, ended: Instant::now(), outcome });
+        }
+        requests
+    }
+
+    async fn ask(&self) -> Result<String> {
+        let answer: Answer = self.http.get(&self.url).send().await?.error_for_status()?.json().await?;
+        let seen = answer.values.get(&self.name).and_then(Option::as_ref).context("the answer has no value")?;
+        Ok(seen.digest.clone())
+    }
 }

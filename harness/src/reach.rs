@@ -1,6 +1,6 @@
 //! What this machine has: the tools, a Docker engine, a cluster, credentials. Asked by `doctor` and `matrix`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,6 +16,36 @@ use crate::tools;
 /// A reachable service answers at once.
 const REACH_LIMIT: Duration = Duration::from_secs(3);
 
+/// Whether something is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state", content = "detail")]
+pub enum State {
+    /// It is, and this is what.
+    Here(String),
+    /// It is not, but a run obtains it by itself.
+    Obtainable(String),
+    /// It is not, for this reason.
+    Missing(String),
+}
+
+impl State {
+    /// What was found, or why nothing was.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Here(text) | Self::Obtainable(text) | Self::Missing(text) => text,
+        }
+    }
+}
+
+impl From<Result<String, String>> for State {
+    fn from(found: Result<String, String>) -> Self {
+        match found {
+            Ok(text) => Self::Here(text),
+            Err(text) => Self::Missing(text),
+        }
+    }
+}
+
 /// One thing that a run may need.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
@@ -24,7 +54,8 @@ pub struct Finding {
     /// What it is for.
     pub purpose: &'static str,
     /// What was found, or what is missing.
-    pub state: Result<String, String>,
+    #[serde(flatten)]
+    pub state: State,
     /// What to do when it is missing.
     pub remedy: &'static str,
     /// Whether the default run does without it.
@@ -42,30 +73,36 @@ impl Machine {
     /// Looks around: a few processes and three connections, no longer than a few seconds.
     pub async fn look(output: &Path) -> Self {
         let (docker, kubernetes, aws) = tokio::join!(docker(), kubernetes(), aws());
-        let finding = |name, purpose, state, remedy, optional| Finding { name, purpose, state, remedy, optional };
+        let finding = |name, purpose, state: Result<String, String>, remedy, optional| Finding {
+            name,
+            purpose,
+            state: state.into(),
+            remedy,
+            optional,
+        };
         let findings = vec![
             finding("linux", "the platform `process`", linux(), "run on Linux with /proc", false),
             finding(
                 "cargo",
-                "builds probe, sidecar and cases",
+                "building everything",
                 version("cargo", &["--version"]),
                 "install Rust 1.95 or later",
                 false,
             ),
-            finding(
-                "cargo-nextest",
-                "runs the cases",
-                version("cargo", &["nextest", "--version"]),
-                "`cargo conformance run` installs it; or: cargo install --locked cargo-nextest",
-                false,
-            ),
-            finding(
-                "openbao",
-                "the candidate `vault`",
-                openbao(),
-                "`cargo conformance run` fetches it with python3 (venv, pip); or put `bao` on the PATH",
-                false,
-            ),
+            Finding {
+                name: "cargo-nextest",
+                purpose: "the cases",
+                state: nextest(),
+                remedy: "`cargo conformance run` installs it; or: cargo install --locked cargo-nextest",
+                optional: false,
+            },
+            Finding {
+                name: "openbao",
+                purpose: "the candidate `vault`",
+                state: openbao(),
+                remedy: "`cargo conformance run` fetches it with python3 (venv, pip); or put `bao` on the PATH",
+                optional: false,
+            },
             finding(
                 "output",
                 "evidence and reports",
@@ -83,12 +120,15 @@ impl Machine {
     /// Why a need is not met here, if it is not.
     pub fn missing(&self, need: &str) -> Option<String> {
         let finding = self.findings.iter().find(|finding| finding.name == need)?;
-        finding.state.as_ref().err().map(|state| format!("{need}: {state}"))
+        match &finding.state {
+            State::Missing(why) => Some(format!("{need}: {why}")),
+            State::Here(_) | State::Obtainable(_) => None,
+        }
     }
 
     /// Whether the default run has all it needs.
     pub fn is_ready(&self) -> bool {
-        self.findings.iter().all(|finding| finding.optional || finding.state.is_ok())
+        self.findings.iter().all(|finding| finding.optional || !matches!(finding.state, State::Missing(_)))
     }
 }
 
@@ -109,17 +149,28 @@ fn version(program: &str, args: &[&str]) -> Result<String, String> {
     }
 }
 
-fn openbao() -> Result<String, String> {
+fn nextest() -> State {
+    match version("cargo", &["nextest", "--version"]) {
+        Ok(version) => State::Here(version),
+        Err(_) => State::Obtainable("not installed yet".to_owned()),
+    }
+}
+
+fn openbao() -> State {
     if let Some(bao) = tools::bao_on_path() {
-        return Ok(format!("{} {} at {}", bao.product, bao.version, bao.path.display()));
+        return State::Here(format!("{} {} at {}", bao.product, bao.version, bao.path.display()));
     }
-    let cached = tools::cache_folder().map(|cache| tools::cached_bao(&cache)).map_err(|error| error.to_string())?;
+    let cached = match tools::cache_folder() {
+        Ok(cache) => tools::cached_bao(&cache),
+        Err(error) => return State::Missing(error.to_string()),
+    };
     if cached.exists() {
-        return Ok(format!("fetched earlier: {}", cached.display()));
+        return State::Here(format!("fetched earlier: {}", cached.display()));
     }
-    version("python3", &["--version"])
-        .map_err(|error| format!("not on the PATH, not fetched, and no python3: {error}"))?;
-    Err("not on the PATH and not fetched yet".to_owned())
+    match version("python3", &["--version"]) {
+        Ok(python) => State::Obtainable(format!("not on the PATH and not fetched yet; {python} can fetch it")),
+        Err(_) => State::Missing("not on the PATH, not fetched yet, and there is no python3 to fetch it".to_owned()),
+    }
 }
 
 fn output_folder(output: &Path) -> Result<String, String> {
@@ -184,9 +235,4 @@ async fn aws() -> Result<String, String> {
     found.map_err(|_| "the credentials provider does not answer".to_owned())?.map_err(|error| error.to_string())?;
     let region = config.region().map_or_else(|| "no region".to_owned(), ToString::to_string);
     Ok(format!("credentials by {name}, {region}"))
-}
-
-/// Makes a relative folder absolute: cases run in another folder than the command.
-pub fn absolute(folder: &Path) -> PathBuf {
-    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }

@@ -1,1 +1,130 @@
-//! Placeholder.
+//! Removes what killed runs left behind: by the run's label alone, and never while the run's owner is alive.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::Serialize;
+
+use crate::files::{FOLDER_PREFIX, OWNER_FILE, private_root};
+use crate::platform::process::{OWNER_LABEL, RUN_LABEL};
+use crate::procfs;
+use crate::run::Owner;
+
+/// What was found of runs that ended.
+#[derive(Debug, Default, Serialize)]
+pub struct Reaped {
+    /// Processes that were ended: run and process id.
+    pub processes: Vec<(String, u32)>,
+    /// Private folders that were removed.
+    pub folders: Vec<PathBuf>,
+    /// Runs that are still at work, and were left alone.
+    pub alive: Vec<String>,
+}
+
+/// Ends the processes and removes the private folders of runs that ended; of `only` this run, where it is given.
+///
+/// # Errors
+/// A process cannot be ended, or a folder cannot be removed.
+pub fn reap(only: Option<&str>) -> Result<Reaped> {
+    let mut reaped = Reaped::default();
+    for pid in procfs::pids() {
+        let Some((run, owner)) = label(pid) else { continue };
+        if is_wanted(&mut reaped, only, &run, owner) && end(pid, &run)? {
+            reaped.processes.push((run, pid));
+        }
+    }
+    let root = private_root();
+    let entries = fs::read_dir(&root).with_context(|| format!("failed to list {}", root.display()))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(run) = name.strip_prefix(FOLDER_PREFIX).and_then(|rest| rest.split('.').next()) else { continue };
+        let owner = fs::read_to_string(entry.path().join(OWNER_FILE)).ok().and_then(|text| text.parse::<Owner>().ok());
+        // Without a readable owner the folder is not one of ours, or not yet: left alone.
+        let Some(owner) = owner else { continue };
+        if is_wanted(&mut reaped, only, run, owner) {
+            fs::remove_dir_all(entry.path()).with_context(|| format!("failed to remove {}", entry.path().display()))?;
+            reaped.folders.push(entry.path());
+        }
+    }
+    Ok(reaped)
+}
+
+fn is_wanted(reaped: &mut Reaped, only: Option<&str>, run: &str, owner: Owner) -> bool {
+    if only.is_some_and(|only| only != run) {
+        return false;
+    }
+    if owner.is_alive() {
+        if !reaped.alive.iter().any(|alive| alive == run) {
+            reaped.alive.push(run.to_owned());
+        }
+        return false;
+    }
+    true
+}
+
+fn label(pid: u32) -> Option<(String, Owner)> {
+    Some((procfs::variable(pid, RUN_LABEL)?, procfs::variable(pid, OWNER_LABEL)?.parse().ok()?))
+}
+
+/// Ends a process, unless its id has gone to another since its label was read.
+fn end(pid: u32, run: &str) -> Result<bool> {
+    let Some(id) = Pid::from_raw(pid.cast_signed()) else { return Ok(false) };
+    let Ok(pidfd) = pidfd_open(id, PidfdFlags::empty()) else { return Ok(false) };
+    if label(pid).is_none_or(|(labelled, _)| labelled != run) {
+        return Ok(false);
+    }
+    match pidfd_send_signal(&pidfd, Signal::KILL) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::SRCH) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("failed to end process {pid} of run {run}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::files::PrivateFolder;
+
+    fn labelled(run: &str, owner: Owner) -> Child {
+        let mut command = Command::new("sleep");
+        command.arg("600").env(RUN_LABEL, run).env(OWNER_LABEL, owner.to_string());
+        command.spawn().unwrap()
+    }
+
+    /// A process that has ended: nobody has this id with that start.
+    fn gone() -> Owner {
+        Owner { pid: std::process::id(), ticks: 1 }
+    }
+
+    #[rstest]
+    #[case::ended(true)]
+    #[case::at_work(false)]
+    fn only_what_an_ended_run_left_is_removed(#[case] ended: bool) {
+        let me = std::process::id();
+        let run = format!("unit-reap-{me}-{ended}");
+        let owner = if ended { gone() } else { Owner::of(me) };
+        let mut child = labelled(&run, owner);
+        let folder = PrivateFolder::new(&run, owner, "cell").unwrap();
+        let reaped = reap(Some(&run)).unwrap();
+        assert_eq!(reaped.processes, if ended { vec![(run.clone(), child.id())] } else { vec![] });
+        assert_eq!(reaped.folders, if ended { vec![folder.path().to_owned()] } else { vec![] });
+        assert_eq!(reaped.alive, if ended { vec![] } else { vec![run] });
+        assert_eq!(folder.path().exists(), !ended);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_foreign_process_is_left_alone_whatever_it_is_called() {
+        let mut child = labelled("unit-reap-other", Owner::of(std::process::id()));
+        assert!(reap(Some("unit-reap")).unwrap().processes.is_empty());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

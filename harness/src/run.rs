@@ -1,7 +1,9 @@
 //! A run: its id, its folder, what it was asked to do, and whether somebody still works on it.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -32,8 +34,24 @@ impl Owner {
         Self { pid, ticks: procfs::start_ticks(pid).unwrap_or_default() }
     }
 
-    fn is_alive(self) -> bool {
+    /// Whether this very process is still there, not another that was given its id.
+    pub fn is_alive(self) -> bool {
         procfs::start_ticks(self.pid) == Some(self.ticks)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.pid, self.ticks)
+    }
+}
+
+impl FromStr for Owner {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (pid, ticks) = text.trim().split_once(':').context("failed to read an owner: it has no colon")?;
+        Ok(Self { pid: pid.parse()?, ticks: ticks.parse()? })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use probe::observation::RunKey;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use crate::candidate::vault::{PROBED_NAME, Remote, Vault};
@@ -103,7 +103,7 @@ impl Way {
     /// The backend does not start, or the target cannot be used.
     pub async fn begin(run: &Run, cell: &Cell, sabotage: Sabotage) -> Result<Self> {
         let unique = random::hex(3)?;
-        let folder = PrivateFolder::new(&run.id, &unique)?;
+        let folder = PrivateFolder::new(&run.id, run.owner, &unique)?;
         let logs = run.logs_folder().join(match &sabotage {
             Sabotage { candidate: None, delivery: None, limits: None } => cell.file_stem(),
             _ => format!("sabotage.{}.{unique}", cell.file_stem()),
@@ -117,7 +117,7 @@ impl Way {
         let process = |name: &str| -> Result<ProcessPlatform> {
             let own = folder.path().join(name);
             std::fs::create_dir(&own).with_context(|| format!("failed to make {}", own.display()))?;
-            ProcessPlatform::new(&own, &logs, &run.id, &run.tools.conformance, &redactor)
+            ProcessPlatform::new(&own, &logs, run, &redactor)
         };
         let user_agent = format!("secrets-conformance/{} ({cell})", env!("CARGO_PKG_VERSION"));
         let candidate: Box<dyn Candidate> = match cell.place.candidate {
@@ -132,7 +132,7 @@ impl Way {
         };
         let key_text = random::token(32)?;
         let key_file = folder.path().join("digest.key");
-        write_private(&key_file, secrecy::ExposeSecret::expose_secret(&key_text))?;
+        write_private(&key_file, key_text.expose_secret())?;
         let key = RunKey::from_file(&key_file)?;
         let marker = format!("canary-{}-{unique}", run.id);
         redactor.learn(&marker.clone().into());
@@ -216,10 +216,13 @@ impl Way {
     /// # Errors
     /// The backend broke.
     pub async fn write(&mut self, environment: Environment, values: &Values) -> Result<Written> {
-        for value in values.values() {
+        // Everybody knows the value of the proof of concept; taking it out would only make records hard to read.
+        for value in values.values().filter(|value| value.expose_secret() != HELLO) {
             self.redactor.learn(value);
         }
-        self.candidate.write(environment, values).await.context("failed to write to the backend")
+        let written = self.candidate.write(environment, values).await.context("failed to write to the backend")?;
+        tracing::info!(%environment, version = written.version, names = values.len(), "wrote the secret");
+        Ok(written)
     }
 
     /// Deploys the probe to the home environment, to read these names.
@@ -247,6 +250,7 @@ impl Way {
         };
         let deployment = self.delivery.deploy(&mut scene).await.context("failed to deploy the probe")?;
         self.record.steps = self.candidate.steps();
+        tracing::info!(container, %environment, identity = deployment.identity(), "deployed the probe");
         self.containers.push(Container { reader, deployment });
         Ok(App(self.containers.len() - 1))
     }
@@ -338,7 +342,7 @@ impl Way {
 
     /// The digest under which a value shows.
     pub fn digest(&self, value: &SecretString) -> String {
-        self.key.digest(secrecy::ExposeSecret::expose_secret(value).as_bytes())
+        self.key.digest(value.expose_secret().as_bytes())
     }
 
     /// Reads the audit log until it holds what `enough` asks for, or its own patience runs out.
@@ -431,6 +435,8 @@ impl Way {
     pub async fn end(&mut self) -> Result<()> {
         let stopped = self.stop_containers().await;
         let removed = self.candidate.remove().await;
+        // What was logged is in the files from here on; whether it leaked is for the check to say that asks.
+        self.leaks();
         stopped.and(removed).and(self.folder.remove()).context("failed to clean up")
     }
 }
@@ -454,7 +460,11 @@ pub fn grade(targets: &Targets, candidate: CandidateId) -> Grade {
     }
 }
 
-fn remote(targets: &Targets, scope: &str) -> Result<Option<Remote>, BadInput> {
+/// The server that the targets name for the candidate `vault`, with its token.
+///
+/// # Errors
+/// The token is not where the target says.
+pub fn remote(targets: &Targets, scope: &str) -> Result<Option<Remote>, BadInput> {
     let Some(target) = &targets.vault else { return Ok(None) };
     Ok(Some(Remote {
         address: target.address.clone(),

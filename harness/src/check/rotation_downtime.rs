@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::{About, Check, Question, Spread};
 use crate::candidate::vault::PROBED_NAME;
@@ -41,13 +42,16 @@ impl Check for NoDowntime {
             return Ok(Judgement::fail("the first value never arrived, so no rotation could"));
         }
         let address = way.deployment(app).address.clone().context("failed to find an address that stays the same")?;
-        let load = Load::start(&address, PROBED_NAME, CLIENTS)?;
+        let mut load = Load::start(&address, PROBED_NAME, CLIENTS)?;
         let mut order = vec![way.digest(&hello[PROBED_NAME])];
         let mut arrived = true;
         for _ in 0..ROTATIONS {
             let values = way.fresh_values()?;
             order.push(way.digest(&values[PROBED_NAME]));
             arrived &= way.rotate(app, &values).await?.seen.is_some();
+            // The new instance says that it started before it is asked: the requests go on until it answers them.
+            let digest = way.digest(&values[PROBED_NAME]);
+            arrived &= load.answered_with(&digest, Instant::now() + way.patience.0).await;
         }
         let requests = load.stop().await?;
         way.record.notes.push(format!("{} requests were sent", requests.len()));
@@ -59,7 +63,7 @@ impl Check for NoDowntime {
 fn judge(order: &[String], arrived: bool, requests: &[Request]) -> Judgement {
     let mut faults = Vec::new();
     if !arrived {
-        faults.push("a rotation never arrived".to_owned());
+        faults.push("a rotation never arrived, or never answered".to_owned());
     }
     if requests.is_empty() {
         faults.push("no request was sent".to_owned());

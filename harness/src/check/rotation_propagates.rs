@@ -61,7 +61,7 @@ fn judge(sla: Sla, wanted: usize, samples: &[Sample]) -> Judgement {
     Judgement::from_faults(&faults, || {
         let summary = Summary::of(samples.iter().filter_map(|sample| sample.observed_ms));
         let figures =
-            summary.map_or_else(String::new, |s| format!("median {} ms, longest {} ms", s.median_ms, s.max_ms));
+            summary.map_or_else(String::new, |s| format!("median {:.1} ms, longest {:.1} ms", s.median_ms, s.max_ms));
         format!("{wanted} rotations arrived within {sla_ms} ms: {figures}")
     })
 }

@@ -2,7 +2,6 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use rustix::process::getppid;
@@ -11,11 +10,11 @@ use crate::matrix;
 use crate::run::{Owner, RUN_FOLDER, Run, default_output};
 use crate::tools;
 
-pub(super) fn prepare() -> Result<ExitCode> {
+pub(super) fn prepare() -> Result<u8> {
     if std::env::var_os(RUN_FOLDER).is_some() {
         // `cargo conformance run` has begun the run already.
         Run::current()?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(super::EXIT_PASSED);
     }
     let env_file = std::env::var_os("NEXTEST_ENV").context("failed to find NEXTEST_ENV: this is for cargo-nextest")?;
     let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
@@ -25,5 +24,5 @@ pub(super) fn prepare() -> Result<ExitCode> {
     let mut env_file = OpenOptions::new().append(true).open(env_file).context("failed to open NEXTEST_ENV")?;
     writeln!(env_file, "{RUN_FOLDER}={}", run.folder.display()).context("failed to write NEXTEST_ENV")?;
     anstream::eprintln!("run {}: evidence goes to {}", run.id, run.folder.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(super::EXIT_PASSED)
 }

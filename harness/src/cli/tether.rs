@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -19,12 +19,12 @@ pub(super) struct Tether {
 }
 
 impl Tether {
-    pub(super) fn exec(self) -> Result<ExitCode> {
+    pub(super) fn exec(self) -> Result<u8> {
         set_parent_process_death_signal(Some(Signal::KILL)).context("failed to tie this process to its parent")?;
         // A parent that ended before the line above will not end again.
         let parent = getppid().map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned());
         if parent != self.parent {
-            return Ok(ExitCode::from(super::EXIT_ERROR));
+            return Ok(super::EXIT_ERROR);
         }
         let mut command = self.command.into_iter();
         let program = command.next().context("failed to find the program to run")?;

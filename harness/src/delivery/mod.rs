@@ -96,9 +96,14 @@ impl Deployment {
         members.join(", ")
     }
 
-    /// The process ids of its members.
-    pub fn pids(&self) -> Vec<u32> {
-        self.members.iter().map(|member| member.pid()).collect()
+    /// Puts a further member beside the others: it is stopped with them.
+    pub fn accompany(&mut self, member: Box<dyn Member>) {
+        self.members.push(member);
+    }
+
+    /// Takes over the members of another deployment: they are stopped with these.
+    pub fn join(&mut self, other: Self) {
+        self.members.extend(other.members);
     }
 
     /// Stops every member, the app first.

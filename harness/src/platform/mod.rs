@@ -1,5 +1,6 @@
 //! Platforms: where the probe and its delivery run. The next platform is one file beside these.
 
+mod log;
 pub mod process;
 
 use std::collections::BTreeMap;
@@ -44,9 +45,6 @@ pub trait Member {
 
     /// What identifies this very process, container or pod: it changes when the platform starts it anew.
     fn identity(&self) -> String;
-
-    /// The process id as the machine sees it.
-    fn pid(&self) -> u32;
 
     /// The lines of its standard output: observations, and whatever a vendor's agent mixes in. They end when it does.
     fn out(&mut self) -> &mut UnboundedReceiver<Line>;

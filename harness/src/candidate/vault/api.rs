@@ -189,10 +189,11 @@ impl Api {
             .map(|errors| errors.iter().filter_map(Value::as_str).map(str::trim).collect::<Vec<_>>().join(", "))
             .unwrap_or_default();
         Err(match status {
-            StatusCode::FORBIDDEN => ApiError::Denied { method, path, detail },
-            StatusCode::SERVICE_UNAVAILABLE if detail.contains("sealed") || body["sealed"] == true => {
+            // Everything but `sys/health` says it in words.
+            _ if body["sealed"] == true || detail.contains("sealed") => {
                 ApiError::Sealed { address: self.address.clone() }
             }
+            StatusCode::FORBIDDEN => ApiError::Denied { method, path, detail },
             _ => ApiError::Status { method, path, status, detail },
         })
     }

@@ -215,6 +215,35 @@ impl Vault {
     }
 }
 
+/// Removes everything that begins with the scope of `remote` from its server, and says what it was: policies, roles,
+/// secrets.
+///
+/// # Errors
+/// The server cannot be reached, or the token may not list or delete.
+pub async fn reap(remote: &Remote) -> Result<Vec<String>> {
+    let vault = Vault::remote(remote.clone(), None, "secrets-conformance/reap")?;
+    let roles = format!("auth/{}/role", remote.auth_mount);
+    let mut kinds = vec![("sys/policies/acl".to_owned(), ""), (roles, "")];
+    // A secret's path is a folder of the scope's name.
+    kinds.extend(remote.mounts.values().map(|mount| (format!("{mount}/metadata"), "app")));
+    let mut removed = Vec::new();
+    for (path, below) in kinds {
+        let listed = match vault.admin.get(&format!("{path}?list=true")).await {
+            Ok(listed) => listed.body,
+            // An empty folder is not found.
+            Err(ApiError::Status { status: StatusCode::NOT_FOUND, .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let names = listed["data"]["keys"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        for name in names.filter(|name| name.starts_with(&remote.scope)) {
+            let path = format!("{path}/{name}{below}");
+            vault.admin.delete(&path).await?;
+            removed.push(path);
+        }
+    }
+    Ok(removed)
+}
+
 fn body(values: &Values) -> Value {
     let data: Map<_, _> = values.iter().map(|(name, value)| (name.clone(), json!(value.expose_secret()))).collect();
     json!({ "data": data })

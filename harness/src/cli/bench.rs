@@ -1,0 +1,179 @@
+//! `conformance bench`: the latency of each delivery beside yardsticks, in one run, since machines are noisy.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use comfy_table::{ContentArrangement, Table, presets};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{EXIT_PASSED, Output};
+use crate::candidate::vault::PROBED_NAME;
+use crate::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
+use crate::evidence::{Sample, Summary, millis};
+use crate::files::write_private;
+use crate::observations::Awaited;
+use crate::run::{Owner, Run};
+use crate::tools;
+use crate::way::{HELLO, Sabotage, Way, probed, probed_names};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Rotations under each delivery
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rotations: u32,
+    /// Measure only this delivery (repeatable)
+    #[arg(long = "delivery", value_name = "NAME")]
+    deliveries: Vec<DeliveryId>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What is measured, the ours first, then the vendor's own beside them.
+const DELIVERIES: [DeliveryId; 5] = [
+    DeliveryId::Reload,
+    DeliveryId::Restart,
+    DeliveryId::ReloadPoll,
+    DeliveryId::NativeTemplate,
+    DeliveryId::NativeExec,
+];
+
+/// The project's own limits on the medians, in milliseconds.
+const RELOAD_LIMIT_MS: f64 = 25.0;
+const RESTART_LIMIT_MS: f64 = 250.0;
+/// How many times a bare reload a delivered one may take.
+const BARE_LIMIT: f64 = 5.0;
+
+/// The latencies of one delivery, or of a yardstick.
+#[derive(Debug, Serialize)]
+struct Measured {
+    name: String,
+    observed: Summary,
+    acknowledged: Option<Summary>,
+    samples: Vec<Sample>,
+}
+
+pub(super) async fn bench(args: &Args) -> Result<u8> {
+    let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
+    let run = Run::begin(&args.output.folder(), Owner::of(std::process::id()), tools, None, Vec::new())?;
+    let mut measured = Vec::new();
+    let wanted = |delivery: &DeliveryId| args.deliveries.is_empty() || args.deliveries.contains(delivery);
+    for delivery in DELIVERIES.into_iter().filter(wanted) {
+        anstream::eprintln!("{delivery}: {} rotations", args.rotations);
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let cell = Cell::new("rotation.propagates", Place::new(CandidateId::Vault, PlatformId::Process, delivery));
+        let mut way = Way::begin(&run, &cell, Sabotage::default()).await?;
+        let done = tokio::select! {
+            done = measure(&mut way, delivery, args.rotations, &mut measured) => done,
+            _ = &mut interrupted => Err(anyhow::anyhow!("interrupted")),
+        };
+        way.end().await?;
+        done?;
+    }
+    let file = run.folder.join("bench.json");
+    fs::write(&file, serde_json::to_vec_pretty(&measured)?)
+        .with_context(|| format!("failed to write {}", file.display()))?;
+    anstream::println!("{}", in_words(&measured));
+    anstream::println!("raw samples: {}", file.display());
+    Ok(EXIT_PASSED)
+}
+
+async fn measure(way: &mut Way, delivery: DeliveryId, rotations: u32, measured: &mut Vec<Measured>) -> Result<()> {
+    let hello = probed(HELLO.into());
+    way.provision(&hello).await?;
+    let app = way.deploy(&probed_names()).await?;
+    if way.observe(app, &hello).await?.is_none() {
+        bail!("failed to measure {delivery}: the first value never arrived");
+    }
+    let mut bare = Vec::new();
+    for rotation in 0..rotations {
+        let values = way.fresh_values()?;
+        if way.rotate(app, &values).await?.seen.is_none() {
+            bail!("failed to measure {delivery}: rotation {rotation} never arrived");
+        }
+        if delivery == DeliveryId::Reload {
+            // Beside each other, so that both meet the same machine.
+            bare.push(bare_reload(way, app, rotation.into()).await?);
+        }
+    }
+    measured.push(Measured::new(delivery.to_string(), std::mem::take(&mut way.record.samples), true)?);
+    if !bare.is_empty() {
+        measured.push(Measured::new("bare reload (rename, signal, read, pipe)".into(), bare, false)?);
+    }
+    Ok(())
+}
+
+/// The least that any reload takes: the same env file renamed into place, the same signal, the same probe, the same pipe.
+/// Its value is no secret, and the sidecar does not notice: it looks at the backend, not at the file.
+async fn bare_reload(way: &mut Way, app: crate::way::App, rotation: u64) -> Result<Sample> {
+    let value = format!("bare-{rotation}").into();
+    let digest = way.digest(&value);
+    let deployment = way.deployment(app);
+    let file = deployment.secret_files.first().context("failed to find the env file")?.clone();
+    let from = deployment.observations.drain().len();
+    let pid = deployment.observations.seen().last().context("failed to find the probe")?.observation.pid;
+    let text = format!("{PROBED_NAME}=\"bare-{rotation}\"\n");
+    let started = Instant::now();
+    replace(&file, &text)?;
+    let pid = Pid::from_raw(pid.cast_signed()).context("failed to name the probe")?;
+    kill_process(pid, Signal::HUP).context("failed to signal the probe")?;
+    let deadline = started + way.patience.0;
+    let observations = &mut way.deployment(app).observations;
+    match observations.wait(from, deadline, |recorded| recorded.digest(PROBED_NAME) == Some(&digest)).await {
+        Awaited::Seen(index) => {
+            let observed = observations.seen()[index].at - started;
+            Ok(Sample { version: rotation, acknowledged_ms: 0.0, observed_ms: Some(millis(observed)) })
+        }
+        _ => bail!("failed to measure a bare reload: it never arrived"),
+    }
+}
+
+fn replace(file: &Path, text: &str) -> Result<()> {
+    let fresh = file.with_extension("bare");
+    write_private(&fresh, text)?;
+    fs::rename(&fresh, file).with_context(|| format!("failed to replace {}", file.display()))
+}
+
+impl Measured {
+    fn new(name: String, samples: Vec<Sample>, acknowledges: bool) -> Result<Self> {
+        let observed = Summary::of(samples.iter().filter_map(|sample| sample.observed_ms));
+        let acknowledged = acknowledges.then(|| Summary::of(samples.iter().map(|sample| sample.acknowledged_ms)));
+        Ok(Self {
+            observed: observed.with_context(|| format!("failed to measure {name}: there is no sample"))?,
+            acknowledged: acknowledged.flatten(),
+            name,
+            samples,
+        })
+    }
+}
+
+fn in_words(measured: &[Measured]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["latency in ms", "n", "min", "median", "max", "acknowledged, median"]);
+    for Measured { name, observed, acknowledged, .. } in measured {
+        let acknowledged = acknowledged.map_or_else(String::new, |summary| format!("{:.2}", summary.median_ms));
+        table.add_row([
+            name.clone(),
+            observed.n.to_string(),
+            format!("{:.2}", observed.min_ms),
+            format!("{:.2}", observed.median_ms),
+            format!("{:.2}", observed.max_ms),
+            acknowledged,
+        ]);
+    }
+    let median = |name: &str| measured.iter().find(|m| m.name.starts_with(name)).map(|m| m.observed.median_ms);
+    let mut text = table.to_string();
+    if let (Some(reload), Some(bare)) = (median("reload"), median("bare")) {
+        let ratio = reload / bare;
+        text += &format!(
+            "\nreload: {reload:.2} ms, limit {RELOAD_LIMIT_MS} ms; {ratio:.1} times a bare reload, limit {BARE_LIMIT}"
+        );
+    }
+    if let Some(restart) = median("restart") {
+        text += &format!("\nrestart: {restart:.2} ms, limit {RESTART_LIMIT_MS} ms");
+    }
+    text
+}

@@ -1,0 +1,56 @@
+//! `conformance reap`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::EXIT_PASSED;
+use crate::candidate::vault;
+use crate::preflight::preflight;
+use crate::target::Targets;
+use crate::way;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Only this run; a run that is still at work is never touched
+    run: Option<String>,
+    /// Also remove what runs left on the servers of this file. Whether a run is still at work elsewhere cannot be known
+    /// from here, so this needs the run's id
+    #[arg(long, value_name = "FILE", requires = "run")]
+    target: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn reap(args: &Args) -> Result<u8> {
+    let reaped = crate::reap::reap(args.run.as_deref())?;
+    if args.json {
+        anstream::println!("{}", serde_json::to_string_pretty(&reaped)?);
+    } else {
+        for (run, pid) in &reaped.processes {
+            anstream::println!("ended process {pid} of run {run}");
+        }
+        for folder in &reaped.folders {
+            anstream::println!("removed {}", folder.display());
+        }
+        for run in &reaped.alive {
+            anstream::println!("left alone: run {run} is at work");
+        }
+        if reaped.processes.is_empty() && reaped.folders.is_empty() {
+            anstream::println!("nothing was left behind");
+        }
+    }
+    if let (Some(file), Some(run)) = (&args.target, &args.run)
+        && !reaped.alive.contains(run)
+    {
+        let targets = Targets::read(file)?;
+        preflight(file, &targets).await?;
+        if let Some(remote) = way::remote(&targets, &format!("conformance-{run}-"))? {
+            for removed in vault::reap(&remote).await? {
+                anstream::println!("removed {removed} from {}", remote.address);
+            }
+        }
+    }
+    Ok(EXIT_PASSED)
+}

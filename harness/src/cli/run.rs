@@ -1,0 +1,138 @@
+//! `conformance run`: the main job.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{EXIT_ERROR, EXIT_FAILED, EXIT_PASSED, Output, nextest};
+use crate::error::BadInput;
+use crate::evidence::Evidence;
+use crate::files::below;
+use crate::matrix::Selection;
+use crate::preflight::preflight;
+use crate::reach::writable;
+use crate::reap;
+use crate::redact::leaks;
+use crate::report::{Scorecard, markdown, terminal};
+use crate::run::{Owner, RUN_FOLDER, Run};
+use crate::target::Targets;
+use crate::tools;
+use crate::verdict::Verdict;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// Point at servers that are there already, as this file says; without it the harness starts its own
+    #[arg(long, value_name = "FILE")]
+    target: Option<PathBuf>,
+    /// A profile of .config/nextest.toml
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    profile: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) async fn run(args: Args) -> Result<u8> {
+    let cells = args.selection.cells()?;
+    nextest::check_profile(&args.profile)?;
+    let output = args.output.folder();
+    writable(&output)?;
+    let target = args.target.map(|file| std::path::absolute(&file).unwrap_or(file));
+    if let Some(file) = &target {
+        let targets = Targets::read(file)?;
+        preflight(file, &targets).await?;
+    }
+    let left = reap::reap(None)?;
+    if !left.processes.is_empty() || !left.folders.is_empty() {
+        let (processes, folders) = (left.processes.len(), left.folders.len());
+        anstream::eprintln!("removed what killed runs had left: {processes} processes, {folders} private folders");
+    }
+    nextest::install()?;
+    let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
+    let run = Run::begin(&output, Owner::of(std::process::id()), tools, target, cells)?;
+    anstream::eprintln!("run {}: {} cells; evidence goes to {}", run.id, run.cells.len(), run.folder.display());
+    let ended = hold(&run, &args.profile).await?;
+    let scorecard = conclude(&run)?;
+    anstream::print!("\n{}", terminal(&scorecard));
+    anstream::println!("scorecard: {}", run.folder.join("scorecard.md").display());
+    if let Some(signal) = ended.interrupted {
+        anstream::eprintln!("interrupted: what was held is kept, the rest is `not-run`");
+        // As a shell reports it.
+        return Ok(128 + signal);
+    }
+    Ok(exit_code(&scorecard))
+}
+
+/// The exit code that a scorecard asks for.
+pub(super) fn exit_code(scorecard: &Scorecard) -> u8 {
+    match scorecard.verdict() {
+        Verdict::NotSupported | Verdict::Pass => EXIT_PASSED,
+        Verdict::Fail => EXIT_FAILED,
+        Verdict::NotRun | Verdict::Error => EXIT_ERROR,
+    }
+}
+
+struct Ended {
+    interrupted: Option<u8>,
+}
+
+/// Holds the run's cells through cargo-nextest, with its progress on the terminal.
+async fn hold(run: &Run, profile: &str) -> Result<Ended> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut child = Command::new(&run.tools.conformance)
+        .args(["tether", "--parent", &std::process::id().to_string(), "--"])
+        .args(nextest::command(profile, &run.cells))
+        .env(RUN_FOLDER, &run.folder)
+        .current_dir(tools::workspace())
+        .stdin(Stdio::null())
+        // Its own group: a Ctrl-C reaches this command alone, which passes it on once.
+        .process_group(0)
+        .spawn()
+        .context("failed to start cargo-nextest")?;
+    let mut interrupted = None;
+    let status = loop {
+        let (signal, number) = tokio::select! {
+            status = child.wait() => break status.context("failed to wait for cargo-nextest")?,
+            _ = interrupt.recv() => (rustix::process::Signal::INT, 2),
+            _ = terminate.recv() => (rustix::process::Signal::TERM, 15),
+        };
+        interrupted = Some(number);
+        if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
+            rustix::process::kill_process(pid, signal).context("failed to interrupt cargo-nextest")?;
+        }
+    };
+    tracing::debug!(%status, "cargo-nextest ended");
+    Ok(Ended { interrupted })
+}
+
+/// Makes the scorecard from the evidence, writes it, and searches all that the run leaves for its own marker.
+pub(super) fn conclude(run: &Run) -> Result<Scorecard> {
+    let evidence = Evidence::read_all(&run.evidence_folder())?;
+    let scorecard = Scorecard::new(run, &evidence);
+    let write = |name: &str, text: String| {
+        let file = run.folder.join(name);
+        std::fs::write(&file, text).map_err(|error| {
+            BadInput::new(
+                file.display().to_string(),
+                format!("failed to write the scorecard: {error}"),
+                "make room, then: cargo conformance report",
+            )
+        })
+    };
+    write("scorecard.json", serde_json::to_string_pretty(&scorecard)? + "\n")?;
+    write("scorecard.md", markdown(&scorecard))?;
+    let leaked = leaked(&run.folder, &format!("canary-{}", run.id));
+    anyhow::ensure!(leaked.is_empty(), "failed to keep values out of what the run leaves: {}", leaked.join(", "));
+    Ok(scorecard)
+}
+
+/// The files of a folder that hold the marker with which every value of a run begins.
+fn leaked(folder: &Path, marker: &str) -> Vec<String> {
+    let holding = below(folder).into_iter().filter(|file| std::fs::read(file).is_ok_and(|bytes| leaks(marker, &bytes)));
+    holding.map(|file| file.display().to_string()).collect()
+}
