@@ -1,9 +1,17 @@
 //! The cells as nextest cases: a case names its cell and calls the harness. One file per suite, one function per check.
+//! Beside them, what holds the suite itself to account: saboteurs, bad input, interruptions, redaction, and judges that
+//! nobody here wrote.
 
 mod audit;
+mod bad_input;
+mod command;
 mod delivery;
 mod hygiene;
+mod interrupted;
+mod judged;
 mod provision;
+mod redaction;
+mod remote;
 mod rotation;
 mod saboteurs;
 mod scope;

