@@ -8,6 +8,7 @@ mod prepare;
 mod reap;
 mod report;
 mod run;
+mod test;
 mod tether;
 
 use std::ffi::OsString;
@@ -43,7 +44,7 @@ pub const EXIT_ERROR: u8 = 3;
     after_help = "Exit codes: 0 every verdict is a pass or a declared gap; 1 a verdict is `fail`; 2 bad input; \
                   3 an `error` of the suite or its surroundings, or a cell that did not run; 130 or 143 interrupted.\n\n\
                   Examples:\n  cargo conformance run\n  cargo conformance run --check rotation --delivery reload\n  \
-                  cargo conformance run --target ci/targets/vault-staging.toml\n  cargo conformance doctor"
+                  cargo conformance run --target ci/targets/vault-staging.toml\n  cargo conformance doctor\n  cargo conformance test"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -64,6 +65,8 @@ enum Command {
     Reap(reap::Args),
     /// Measure the latency of each delivery beside yardsticks
     Bench(bench::Args),
+    /// Run every test of the project: the cells, and what holds the suite itself to account
+    Test(test::Args),
     /// Build and find what cases need, and begin a run; called by cargo-nextest before the first case
     #[command(hide = true)]
     Prepare,
@@ -113,6 +116,7 @@ fn command(command: Command) -> Result<u8> {
     match command {
         Command::Tether(tether) => return tether.exec(),
         Command::Prepare => return prepare::prepare(),
+        Command::Test(args) => return test::test(&args),
         _ => {}
     }
     // One thread: whatever it starts is tied to it, and it lives as long as the command.
@@ -125,7 +129,7 @@ fn command(command: Command) -> Result<u8> {
             Command::Report(args) => report::report(&args),
             Command::Reap(args) => reap::reap(&args).await,
             Command::Bench(args) => bench::bench(&args).await,
-            Command::Tether(_) | Command::Prepare => Ok(EXIT_PASSED),
+            Command::Tether(_) | Command::Prepare | Command::Test(_) => Ok(EXIT_PASSED),
         }
     })
 }
