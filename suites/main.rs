@@ -5,6 +5,7 @@
 mod audit;
 mod bad_input;
 mod command;
+mod complete;
 mod delivery;
 mod hygiene;
 mod interrupted;

@@ -12,6 +12,7 @@ use harness::hold::hold;
 use harness::net;
 use harness::ready;
 use harness::run::{Owner, Run};
+use harness::tools::{Bao, Product};
 use harness::verdict::{Grade, Verdict};
 use rstest::rstest;
 use secrecy::{ExposeSecret, SecretString};
@@ -171,4 +172,34 @@ async fn everything(root: &Api) -> Vec<String> {
         }
     }
     names
+}
+
+/// Vault in place of OpenBao, as far as the harness can tell: it says that it is Vault, and takes an audit device by API.
+fn like_vault(folder: &Path, bao: &Bao) -> Bao {
+    let path = folder.join("vault");
+    let script = format!(
+        "#!/bin/sh\ncase \"$2\" in -config=*server.hcl) \
+         echo 'unsafe_allow_api_audit_creation = true' >> \"${{2#-config=}}\";; esac\nexec '{}' \"$@\"\n",
+        bao.path.display()
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    Bao { path, product: Product::Vault, version: "1.20.0".into() }
+}
+
+#[rstest]
+#[case::polled("audit.reads-recorded", DeliveryId::ReloadPoll, Verdict::Pass)]
+#[case::pushed("audit.reads-recorded", DeliveryId::Reload, Verdict::NotSupported)]
+#[tokio::test]
+async fn a_server_that_cannot_push_is_audited_by_api(
+    #[case] check: &str,
+    #[case] delivery: DeliveryId,
+    #[case] verdict: Verdict,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tools = Run::current().unwrap().tools;
+    tools.bao = like_vault(folder.path(), &tools.bao);
+    let run = Run::begin(folder.path(), Owner::of(std::process::id()), tools, None, Vec::new()).unwrap();
+    let evidence = hold(&run, &Cell::new(check, vault(delivery))).await.unwrap();
+    assert_eq!(evidence.judgement.verdict, verdict, "{}", evidence.judgement.reason);
 }

@@ -13,6 +13,9 @@ use tokio::time::timeout;
 use crate::error::BadInput;
 use crate::tools;
 
+/// Room for a run: the default one leaves about two megabytes.
+const RUN_BYTES: usize = 4 << 20;
+
 /// A reachable service answers at once.
 const REACH_LIMIT: Duration = Duration::from_secs(3);
 
@@ -189,7 +192,7 @@ pub fn writable(output: &Path) -> Result<(), BadInput> {
         std::fs::create_dir_all(output)?;
         let mut file = tempfile::NamedTempFile::new_in(output)?;
         // An empty file fits on a full disk.
-        std::io::Write::write_all(&mut file, &[0; 64 * 1024])?;
+        std::io::Write::write_all(&mut file, &vec![0; RUN_BYTES])?;
         file.as_file().sync_all()
     };
     probe().map_err(|error| {

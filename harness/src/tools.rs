@@ -64,6 +64,31 @@ pub struct Bao {
     pub version: String,
 }
 
+/// How a server can be told to keep an audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audits {
+    /// By its configuration file; with `push`, to an HTTP listener as well.
+    Declared {
+        /// Whether it has the `http` device.
+        push: bool,
+    },
+    /// By API, to a file.
+    ByApi,
+}
+
+impl Bao {
+    /// How this server can be told to keep an audit log. OpenBao refuses to be told by API since 2.3.2, takes it from its
+    /// configuration since 2.4.0, and has the `http` device since 2.5.0 (its release notes); Vault is told by API.
+    pub fn audits(&self) -> Audits {
+        let mut numbers = self.version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        match self.product {
+            Product::OpenBao if version >= (2, 4) => Audits::Declared { push: version >= (2, 5) },
+            _ => Audits::ByApi,
+        }
+    }
+}
+
 /// The top of the source tree.
 pub fn workspace() -> PathBuf {
     let harness = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -280,6 +305,20 @@ mod tests {
     fn a_binary_says_whose_it_is(#[case] said: &str, #[case] expected: Option<(Product, &str)>) {
         let parsed = parse_version(said);
         assert_eq!(parsed.as_ref().map(|(product, version)| (*product, version.as_str())), expected);
+    }
+
+    #[rstest]
+    #[case(Product::OpenBao, "2.7.2", Audits::Declared { push: true })]
+    #[case(Product::OpenBao, "2.10.0", Audits::Declared { push: true })]
+    #[case(Product::OpenBao, "2.4.4", Audits::Declared { push: false })]
+    #[case(Product::OpenBao, "2.2.0", Audits::ByApi)]
+    #[case(Product::Vault, "1.20.0", Audits::ByApi)]
+    fn each_server_is_told_to_audit_in_its_own_way(
+        #[case] product: Product,
+        #[case] version: &str,
+        #[case] audits: Audits,
+    ) {
+        assert_eq!(Bao { path: "/bao".into(), product, version: version.into() }.audits(), audits);
     }
 
     #[test]

@@ -46,6 +46,9 @@ const RESTART_LIMIT_MS: f64 = 250.0;
 /// How many times a bare reload a delivered one may take.
 const BARE_LIMIT: f64 = 5.0;
 
+/// A word of progress each time that so many rotations are done.
+const PROGRESS: u32 = 25;
+
 /// The latencies of one delivery, or of a yardstick.
 #[derive(Debug, Serialize)]
 struct Measured {
@@ -89,6 +92,9 @@ async fn measure(way: &mut Way, delivery: DeliveryId, rotations: u32, measured: 
     }
     let mut bare = Vec::new();
     for rotation in 0..rotations {
+        if rotation > 0 && rotation % PROGRESS == 0 {
+            anstream::eprintln!("{delivery}: {rotation} of {rotations}");
+        }
         let values = way.fresh_values()?;
         if way.rotate(app, &values).await?.seen.is_none() {
             bail!("failed to measure {delivery}: rotation {rotation} never arrived");

@@ -88,6 +88,8 @@ async fn hold(run: &Run, profile: &str) -> Result<Ended> {
         .args(["tether", "--parent", &std::process::id().to_string(), "--"])
         .args(nextest::command(profile, &run.cells))
         .env(RUN_FOLDER, &run.folder)
+        // A verdict is no crash: a case that fails says why in one line.
+        .env("RUST_BACKTRACE", "0")
         .current_dir(tools::workspace())
         .stdin(Stdio::null())
         // Its own group: a Ctrl-C reaches this command alone, which passes it on once.

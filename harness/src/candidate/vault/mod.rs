@@ -25,7 +25,7 @@ use crate::files::write_private;
 use crate::observations::Values;
 use crate::platform::process::ProcessPlatform;
 use crate::ready;
-use crate::tools::Bao;
+use crate::tools::{Audits, Bao};
 
 /// The name whose fingerprint the audit entries carry.
 pub const PROBED_NAME: &str = "POC_TEST_VALUE";
@@ -89,7 +89,7 @@ impl Vault {
     /// # Errors
     /// The server or its notifier does not start.
     pub async fn own(platform: ProcessPlatform, bao: &Bao, sidecar: &Path, user_agent: &str) -> Result<Self> {
-        let server = Server::start(platform, &bao.path, sidecar).await?;
+        let server = Server::start(platform, bao, sidecar).await?;
         let admin = Api::new(&server.address, Some(&fs::read(&server.ca_file)?), user_agent)?;
         Ok(Self {
             backend: Backend::Own { server: Box::new(server), bao: bao.clone() },
@@ -264,6 +264,12 @@ impl Candidate for Vault {
                 reason: "nothing pushes: the target names no notifier; `reload-poll` does without".into(),
                 source: "the target file",
             }),
+            (Capability::Push, Backend::Own { server, bao }) if server.audits != (Audits::Declared { push: true }) => {
+                Some(Gap {
+                    reason: format!("nothing pushes: {} {} has no `http` audit device", bao.product, bao.version),
+                    source: "openbao.org/docs/audit/http: since OpenBao 2.5",
+                })
+            }
             _ => None,
         }
     }

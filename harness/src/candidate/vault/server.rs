@@ -21,6 +21,7 @@ use crate::platform::process::ProcessPlatform;
 use crate::platform::{Member, Platform, Workload, line};
 use crate::random;
 use crate::ready;
+use crate::tools::{Audits, Bao};
 
 /// OpenBao answers in a quarter of a second; a loaded machine gets a hundred times that.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -34,6 +35,8 @@ pub(super) struct Server {
     pub(super) address: String,
     /// The CA that signed its certificate.
     pub(super) ca_file: PathBuf,
+    /// How it is told to keep an audit log.
+    pub(super) audits: Audits,
     /// The file that its audit device writes.
     pub(super) audit_file: PathBuf,
     /// Where sidecars subscribe.
@@ -44,7 +47,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts the notifier, then the server, which tells it of every request.
-    pub(super) async fn start(mut platform: ProcessPlatform, bao: &Path, sidecar: &Path) -> Result<Self> {
+    pub(super) async fn start(mut platform: ProcessPlatform, bao: &Bao, sidecar: &Path) -> Result<Self> {
         let folder = platform.folder().to_owned();
         let ip = net::own_loopback();
         let ca_file = folder.join("ca.pem");
@@ -82,11 +85,14 @@ impl Server {
         let bearer = folder.join("ingest.header");
         write_private(&bearer, &format!("Bearer {}", fs::read_to_string(&ingest_token_file)?.trim()))?;
         let config_file = folder.join("server.hcl");
-        write_private(&config_file, &config(&folder, ip, port, &audit_file, &notifier_address, &bearer))?;
+        write_private(
+            &config_file,
+            &config(&folder, SocketAddr::new(ip, port), bao.audits(), &audit_file, &notifier_address, &bearer),
+        )?;
         let mut member = platform
             .start(Workload {
                 name: "openbao".into(),
-                program: bao.to_owned(),
+                program: bao.path.clone(),
                 args: vec!["server".into(), format!("-config={}", config_file.display())],
                 ..Workload::default()
             })
@@ -109,6 +115,7 @@ impl Server {
             notifier,
             address,
             ca_file,
+            audits: bao.audits(),
             audit_file,
             notifier_address,
             subscribe_token_file,
@@ -127,6 +134,11 @@ impl Server {
             Err(error) => Err(error.into()),
         })
         .await?;
+        if self.audits == Audits::ByApi {
+            let options = json!({ "file_path": self.audit_file });
+            let device = json!({ "type": "file", "options": options });
+            admin.post(&format!("sys/audit/{AUDIT_DEVICE}"), &device).await?;
+        }
         Ok(root)
     }
 
@@ -142,35 +154,33 @@ impl Server {
 }
 
 /// HCL takes a JSON string as it is, as long as it holds no `${`; none of these does: they are paths of our own.
-fn config(folder: &Path, ip: IpAddr, port: u16, audit_file: &Path, notifier: &str, bearer: &Path) -> String {
-    let headers = json!({ "Authorization": [format!("file://{}", bearer.display())] }).to_string();
+fn config(
+    folder: &Path,
+    listen: SocketAddr,
+    audits: Audits,
+    audit_file: &Path,
+    notifier: &str,
+    bearer: &Path,
+) -> String {
     let quoted = |value: &str| json!(value).to_string();
-    let path = |path: PathBuf| quoted(&path.display().to_string());
-    format!(
-        r#"storage "inmem" {{}}
-log_level = "warn"
-listener "tcp" {{
-  address = {address}
-  tls_cert_file = {cert}
-  tls_key_file = {key}
-}}
-audit "file" "{AUDIT_DEVICE}" {{
-  options {{ file_path = {audit} }}
-}}
-audit "http" "push" {{
-  options {{
-    uri = {uri}
-    headers = {headers}
-  }}
-}}
-"#,
-        address = quoted(&SocketAddr::new(ip, port).to_string()),
-        cert = path(folder.join("server.pem")),
-        key = path(folder.join("server.key")),
-        audit = path(audit_file.to_owned()),
-        uri = quoted(&format!("{notifier}/audit")),
-        headers = quoted(&headers),
-    )
+    let path = |path: &Path| quoted(&path.display().to_string());
+    let mut config = format!(
+        "storage \"inmem\" {{}}\nlog_level = \"warn\"\n\
+         listener \"tcp\" {{\n  address = {}\n  tls_cert_file = {}\n  tls_key_file = {}\n}}\n",
+        quoted(&listen.to_string()),
+        path(&folder.join("server.pem")),
+        path(&folder.join("server.key")),
+    );
+    let Audits::Declared { push } = audits else { return config };
+    let file = path(audit_file);
+    config += &format!("audit \"file\" \"{AUDIT_DEVICE}\" {{\n  options {{ file_path = {file} }}\n}}\n");
+    if push {
+        let headers = json!({ "Authorization": [format!("file://{}", bearer.display())] }).to_string();
+        let (uri, headers) = (quoted(&format!("{notifier}/audit")), quoted(&headers));
+        config +=
+            &format!("audit \"http\" \"push\" {{\n  options {{\n    uri = {uri}\n    headers = {headers}\n  }}\n}}\n");
+    }
+    config
 }
 
 fn certificates(ip: IpAddr, folder: &Path) -> Result<()> {
