@@ -5,9 +5,9 @@ use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::holds;
-use crate::{reload_only, rotating_deliveries};
+use crate::{any_delivery, rotating_deliveries};
 
-#[apply(reload_only)]
+#[apply(any_delivery)]
 #[tokio::test]
 async fn rotation_recorded(#[case] place: Place) {
     holds("audit.rotation-recorded", place).await;
@@ -19,13 +19,13 @@ async fn reads_recorded(#[case] place: Place) {
     holds("audit.reads-recorded", place).await;
 }
 
-#[apply(reload_only)]
+#[apply(any_delivery)]
 #[tokio::test]
 async fn denial_recorded(#[case] place: Place) {
     holds("audit.denial-recorded", place).await;
 }
 
-#[apply(reload_only)]
+#[apply(any_delivery)]
 #[tokio::test]
 async fn no_plaintext(#[case] place: Place) {
     holds("audit.no-plaintext", place).await;

@@ -13,7 +13,7 @@ use crate::vault;
 #[tokio::test]
 async fn a_cell_logs_what_it_does_and_no_value() {
     let run = Run::current().unwrap();
-    let cell = Cell::new("audit.no-plaintext", vault(DeliveryId::Reload));
+    let cell = Cell::new("audit.no-plaintext", vault(DeliveryId::ReloadPoll));
     let evidence = hold_sabotaged(&run, &cell, Sabotage::default()).await.unwrap();
     assert_eq!(evidence.judgement.verdict, Verdict::Pass, "{}", evidence.judgement.reason);
     // The log is the one that would have shown a value.

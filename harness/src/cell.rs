@@ -119,15 +119,6 @@ pub enum Environment {
 impl Environment {
     /// Every environment, from the least to the most precious.
     pub const ALL: [Self; 3] = [Self::Dev, Self::Staging, Self::Prod];
-
-    /// The two environments that this one must not see.
-    pub fn others(self) -> [Self; 2] {
-        match self {
-            Self::Dev => [Self::Staging, Self::Prod],
-            Self::Staging => [Self::Dev, Self::Prod],
-            Self::Prod => [Self::Dev, Self::Staging],
-        }
-    }
 }
 
 impl fmt::Display for Environment {

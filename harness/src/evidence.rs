@@ -153,6 +153,12 @@ impl Evidence {
                 let text = text.with_context(|| format!("failed to read the evidence {}", path.display()))?;
                 let evidence: Self = serde_json::from_str(&text)
                     .with_context(|| format!("failed to understand the evidence {}", path.display()))?;
+                anyhow::ensure!(
+                    evidence.schema == SCHEMA,
+                    "failed to understand the evidence {}: its schema is {}, not {SCHEMA}",
+                    path.display(),
+                    evidence.schema
+                );
                 all.push(evidence);
             }
         }

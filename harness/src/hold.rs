@@ -97,17 +97,19 @@ fn raise(judgement: &Judgement, error: &anyhow::Error) -> Judgement {
 }
 
 /// Stops waiting when somebody interrupts or the run's owner is gone, so that what was started is cleaned up.
-async fn interruptible<T>(owner: Owner, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn interruptible<T>(owner: Owner, work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     tokio::select! {
-        done = work => done,
+        // The same signal ends the members: that must not be taken for something that they did by themselves.
+        biased;
         _ = interrupt.recv() => bail!("interrupted by SIGINT"),
         _ = terminate.recv() => bail!("interrupted by SIGTERM"),
         ended = ended(owner) => {
             ended?;
             bail!("interrupted: the run that this cell belongs to has ended")
         }
+        done = work => done,
     }
 }
 

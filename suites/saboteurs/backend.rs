@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use async_trait::async_trait;
-use harness::candidate::vault::PROBED_NAME;
+use harness::candidate::PROBED_NAME;
 use harness::candidate::{
     Access, Action, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, Reader, TriggerKind, Written,
 };

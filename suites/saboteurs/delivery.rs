@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use async_trait::async_trait;
-use harness::candidate::vault::PROBED_NAME;
+use harness::candidate::PROBED_NAME;
 use harness::cell::DeliveryId;
 use harness::delivery::{Delivery, Deployment, Scene, by_id};
 use harness::observations::Awaited;

@@ -15,6 +15,9 @@ use crate::cell::{DeliveryId, Environment};
 use crate::observations::Values;
 use crate::platform::Workload;
 
+/// The name that the proof of concept delivers; its fingerprint is what audit entries carry.
+pub const PROBED_NAME: &str = "POC_TEST_VALUE";
+
 /// Something that a check needs a candidate, or the target, to be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::{About, Check, Question, Spread};
 use crate::candidate::Capability;
-use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::PROBED_NAME;
 use crate::cell::DeliveryId;
 use crate::redact::leaks;
 use crate::verdict::Judgement;
@@ -19,7 +19,7 @@ const ABOUT: About = About {
     id: "audit.no-plaintext",
     sentence: "No value stands in the audit log, in any encoding, after it was written, rotated and read",
     answers: &[Question::Audit],
-    spread: Spread::Only(DeliveryId::Reload),
+    spread: Spread::Only(DeliveryId::ReloadPoll),
     needs: &[Capability::AuditWrites],
 };
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 
 use super::{About, Check, Question, Spread};
-use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::PROBED_NAME;
 use crate::candidate::{Action, AuditEntry, Capability};
 use crate::verdict::Judgement;
 use crate::way::{CONTAINER, HELLO, HOME, Way, probed, probed_names};
@@ -48,16 +48,18 @@ impl Check for ReadsRecorded {
 
 /// Never a count: pollers are logged often, caches not at all.
 fn judge(version: u64, fingerprint: &str, entries: &[AuditEntry]) -> Result<String, String> {
-    let rotation = entries.iter().find(|e| e.action == Action::Update && e.version == Some(version));
-    let Some(rotation) = rotation else { return Err(format!("the log does not show rotation {version}")) };
+    if !entries.iter().any(|e| e.action == Action::Update && e.version == Some(version)) {
+        return Err(format!("the log does not show rotation {version}"));
+    }
     let reads = entries.iter().filter(|e| e.action == Action::Read && e.allowed && e.environment == HOME);
     let (own, others): (Vec<_>, Vec<_>) = reads.partition(|entry| entry.identity == CONTAINER);
     if own.is_empty() {
         return Err(format!("none of {} reads in the log is by {CONTAINER}", others.len()));
     }
-    let after: Vec<_> = own.iter().filter(|entry| entry.at >= rotation.at && entry.version == Some(version)).collect();
+    // The version tells before from after, which the times do not: each audit device stamps its own.
+    let after: Vec<_> = own.iter().filter(|entry| entry.version == Some(version)).collect();
     if after.is_empty() {
-        return Err(format!("none of {} reads by {CONTAINER} is of version {version} after its rotation", own.len()));
+        return Err(format!("none of {} reads by {CONTAINER} is of version {version}", own.len()));
     }
     let proven = after.iter().find(|entry| entry.fingerprint.as_deref() == Some(fingerprint));
     proven.map(|entry| entry.id.clone()).ok_or_else(|| "the fingerprint of what was read is another value's".to_owned())
@@ -77,7 +79,7 @@ mod tests {
     #[rstest]
     #[case::there(&[rotation(), later(entry(Action::Read, 2, CONTAINER, "f2"), 11)], true)]
     #[case::among_polls(&[entry(Action::Read, 1, CONTAINER, "f1"), rotation(), later(entry(Action::Read, 2, CONTAINER, "f2"), 11)], true)]
-    #[case::only_before(&[later(entry(Action::Read, 2, CONTAINER, "f2"), 9), rotation()], false)]
+    #[case::only_before(&[later(entry(Action::Read, 1, CONTAINER, "f1"), 9), rotation()], false)]
     #[case::old_version(&[rotation(), later(entry(Action::Read, 1, CONTAINER, "f1"), 11)], false)]
     #[case::another_container(&[rotation(), later(entry(Action::Read, 2, "other", "f2"), 11)], false)]
     #[case::another_value(&[rotation(), later(entry(Action::Read, 2, CONTAINER, "f1"), 11)], false)]

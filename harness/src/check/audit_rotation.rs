@@ -4,7 +4,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 
 use super::{About, Check, Question, Spread};
-use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::PROBED_NAME;
 use crate::candidate::{Action, AuditEntry, Capability};
 use crate::cell::DeliveryId;
 use crate::verdict::Judgement;
@@ -17,7 +17,7 @@ const ABOUT: About = About {
     id: "audit.rotation-recorded",
     sentence: "The audit log shows the rotation: by the rotator, with the version that it made and the value's fingerprint",
     answers: &[Question::Audit],
-    spread: Spread::Only(DeliveryId::Reload),
+    spread: Spread::Only(DeliveryId::ReloadPoll),
     needs: &[Capability::AuditWrites],
 };
 

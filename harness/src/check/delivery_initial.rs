@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use probe::observation::{Event, Observation};
 
 use super::{About, Check, Question, Spread};
-use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::PROBED_NAME;
 use crate::verdict::Judgement;
 use crate::way::{HELLO, Way, probed, probed_names};
 

@@ -1,12 +1,16 @@
 //! `rotation.burst`.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use async_trait::async_trait;
 use probe::observation::Event;
+use tokio::time::Instant;
 
 use super::{About, Check, Question, Spread};
-use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::PROBED_NAME;
 use crate::evidence::{Sample, millis};
+use crate::observations::Recorded;
 use crate::verdict::{Judgement, Sla};
 use crate::way::{HELLO, HOME, Way, probed, probed_names};
 
@@ -15,6 +19,9 @@ pub(super) struct Burst;
 
 /// Each follows the acknowledgement of the one before at once.
 const ROTATIONS: usize = 20;
+
+/// How long the last value is watched once it is there.
+const SETTLING: Duration = Duration::from_millis(300);
 
 const ABOUT: About = About {
     id: "rotation.burst",
@@ -47,6 +54,15 @@ impl Check for Burst {
         order.push(way.digest(&last[PROBED_NAME]));
         way.rotate(app, &last).await?;
         // Whatever is still under way when the last value is there would show as a step back.
+        let expected = order.last().cloned();
+        let deadline = Instant::now() + SETTLING;
+        let observations = &mut way.deployment(app).observations;
+        let from = observations.drain().len();
+        let back = |recorded: &Recorded| {
+            recorded.observation.event != Event::Stopping && recorded.digest(PROBED_NAME) != expected.as_deref()
+        };
+        observations.wait(from, deadline, back).await;
+        way.waited(SETTLING);
         way.stop_containers().await?;
         let seen = way.deployment(app).observations.seen();
         // An instance that is replaced says so with the value that it had: no step back.
@@ -83,8 +99,6 @@ fn judge(sla: Sla, order: &[String], shown: &[String], last: Option<&Sample>) ->
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
     use rstest::rstest;
 

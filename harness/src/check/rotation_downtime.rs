@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{About, Check, Question, Spread};
-use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::PROBED_NAME;
 use crate::cell::DeliveryId;
 use crate::load::{Load, Request};
 use crate::verdict::Judgement;
@@ -51,7 +51,10 @@ impl Check for NoDowntime {
             arrived &= way.rotate(app, &values).await?.seen.is_some();
             // The new instance says that it started before it is asked: the requests go on until it answers them.
             let digest = way.digest(&values[PROBED_NAME]);
-            arrived &= load.answered_with(&digest, Instant::now() + way.patience.0).await;
+            arrived = arrived && load.answered_with(&digest, Instant::now() + way.patience.0).await;
+            if !arrived {
+                break;
+            }
         }
         let requests = load.stop().await?;
         way.record.notes.push(format!("{} requests were sent", requests.len()));

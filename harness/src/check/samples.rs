@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use probe::observation::{Event, Observation, Seen, Source};
 
-use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::PROBED_NAME;
 use crate::candidate::{Action, AuditEntry};
 use crate::way::HOME;
 

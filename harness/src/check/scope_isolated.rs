@@ -18,7 +18,7 @@ const ABOUT: About = About {
     id: "scope.isolated",
     sentence: "The reader of each environment reads its own and nothing of the other two, and each denial is audited",
     answers: &[Question::Isolation],
-    spread: Spread::Only(DeliveryId::Reload),
+    spread: Spread::Only(DeliveryId::ReloadPoll),
     needs: &[Capability::ScopedReaders, Capability::AuditDenials],
 };
 

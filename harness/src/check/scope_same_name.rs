@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{About, Check, Question, Spread};
 use crate::candidate::Capability;
-use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::PROBED_NAME;
 use crate::cell::{DeliveryId, Environment};
 use crate::verdict::Judgement;
 use crate::way::{Way, probed_names};
@@ -19,7 +19,7 @@ const ABOUT: About = About {
     id: "scope.same-name",
     sentence: "One name has three values: each environment's container shows its own, and only ever its own",
     answers: &[Question::Isolation],
-    spread: Spread::Only(DeliveryId::Reload),
+    spread: Spread::Only(DeliveryId::ReloadPoll),
     needs: &[Capability::ScopedReaders],
 };
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use super::{About, Check, Question, Spread};
 use crate::candidate::{Access, Action, AuditEntry, Capability};
 use crate::cell::{DeliveryId, Environment};
-use crate::verdict::Judgement;
+use crate::verdict::{Judgement, Verdict};
 use crate::way::{CONTAINER, HELLO, HOME, Way, probed};
 
 /// Whoever takes over a container cannot rotate.
@@ -16,8 +16,8 @@ const ABOUT: About = About {
     id: "scope.reader-cannot-write",
     sentence: "A container's identity reads its own environment and writes in none, as answer and log agree",
     answers: &[Question::Isolation],
-    spread: Spread::Only(DeliveryId::Reload),
-    needs: &[Capability::ScopedReaders],
+    spread: Spread::Only(DeliveryId::ReloadPoll),
+    needs: &[Capability::ScopedReaders, Capability::AuditDenials],
 };
 
 #[async_trait(?Send)]
@@ -34,7 +34,7 @@ impl Check for ReaderCannotWrite {
         for environment in Environment::ALL {
             writes.push((environment, way.try_write(&reader, environment).await?));
         }
-        let entries = way.audit_until(|_| true).await?;
+        let entries = way.audit_until(|entries| judge(own, &writes, entries).verdict == Verdict::Pass).await?;
         Ok(judge(own, &writes, &entries))
     }
 }
@@ -49,9 +49,14 @@ fn judge(own: Access, writes: &[(Environment, Access)], entries: &[AuditEntry]) 
     if writes.len() < Environment::ALL.len() {
         faults.push(format!("writing was tried in {} environments only", writes.len()));
     }
-    let logged = entries.iter().any(|e| e.identity == CONTAINER && e.action != Action::Read && e.allowed);
-    if logged {
+    let own: Vec<_> = entries.iter().filter(|e| e.identity == CONTAINER && e.action != Action::Read).collect();
+    if own.iter().any(|entry| entry.allowed) {
         faults.push("the log shows a write by the reader".to_owned());
+    }
+    for (environment, _) in writes {
+        if !own.iter().any(|entry| entry.environment == *environment && !entry.allowed) {
+            faults.push(format!("the log does not show that a write in {environment} was denied"));
+        }
     }
     Judgement::from_faults(&faults, || format!("{} writes by the reader were denied", writes.len()))
 }
@@ -62,7 +67,6 @@ mod tests {
 
     use super::*;
     use crate::check::samples::entry;
-    use crate::verdict::Verdict;
 
     const DENIED: [(Environment, Access); 3] = [
         (Environment::Dev, Access::Denied),
@@ -75,18 +79,27 @@ mod tests {
         (Environment::Prod, Access::Allowed),
     ];
 
+    fn denied(environment: Environment) -> AuditEntry {
+        AuditEntry { allowed: false, environment, ..entry(Action::Update, 2, CONTAINER, "f") }
+    }
+
+    fn all_denied() -> Vec<AuditEntry> {
+        Environment::ALL.map(denied).to_vec()
+    }
+
     #[rstest]
-    #[case::reads_only(Access::Allowed, &DENIED, None, Verdict::Pass)]
-    #[case::writes_in_prod(Access::Allowed, &IN_PROD, None, Verdict::Fail)]
-    #[case::cannot_read(Access::Denied, &DENIED, None, Verdict::Fail)]
-    #[case::not_tried(Access::Allowed, &DENIED[..2], None, Verdict::Fail)]
-    #[case::log_disagrees(Access::Allowed, &DENIED, Some(entry(Action::Update, 2, CONTAINER, "f")), Verdict::Fail)]
+    #[case::reads_only(Access::Allowed, &DENIED, all_denied(), Verdict::Pass)]
+    #[case::writes_in_prod(Access::Allowed, &IN_PROD, all_denied(), Verdict::Fail)]
+    #[case::cannot_read(Access::Denied, &DENIED, all_denied(), Verdict::Fail)]
+    #[case::not_tried(Access::Allowed, &DENIED[..2], all_denied(), Verdict::Fail)]
+    #[case::log_disagrees(Access::Allowed, &DENIED, [all_denied(), vec![entry(Action::Update, 2, CONTAINER, "f")]].concat(), Verdict::Fail)]
+    #[case::log_is_silent(Access::Allowed, &DENIED, all_denied()[1..].to_vec(), Verdict::Fail)]
     fn reading_is_all_it_may_do(
         #[case] own: Access,
         #[case] writes: &[(Environment, Access)],
-        #[case] logged: Option<AuditEntry>,
+        #[case] logged: Vec<AuditEntry>,
         #[case] verdict: Verdict,
     ) {
-        assert_eq!(judge(own, writes, logged.as_slice()).verdict, verdict);
+        assert_eq!(judge(own, writes, &logged).verdict, verdict);
     }
 }

@@ -10,10 +10,11 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{EXIT_PASSED, Output};
-use crate::candidate::vault::PROBED_NAME;
+use crate::candidate::PROBED_NAME;
 use crate::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
 use crate::evidence::{Sample, Summary, millis};
 use crate::files::write_private;
+use crate::hold::interruptible;
 use crate::observations::Awaited;
 use crate::run::{Owner, Run};
 use crate::tools;
@@ -65,13 +66,9 @@ pub(super) async fn bench(args: &Args) -> Result<u8> {
     let wanted = |delivery: &DeliveryId| args.deliveries.is_empty() || args.deliveries.contains(delivery);
     for delivery in DELIVERIES.into_iter().filter(wanted) {
         anstream::eprintln!("{delivery}: {} rotations", args.rotations);
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
         let cell = Cell::new("rotation.propagates", Place::new(CandidateId::Vault, PlatformId::Process, delivery));
-        let mut way = Way::begin(&run, &cell, Sabotage::default()).await?;
-        let done = tokio::select! {
-            done = measure(&mut way, delivery, args.rotations, &mut measured) => done,
-            _ = &mut interrupted => Err(anyhow::anyhow!("interrupted")),
-        };
+        let mut way = interruptible(run.owner, Way::begin(&run, &cell, Sabotage::default())).await?;
+        let done = interruptible(run.owner, measure(&mut way, delivery, args.rotations, &mut measured)).await;
         way.end().await?;
         done?;
     }

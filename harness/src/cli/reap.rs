@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::EXIT_PASSED;
 use crate::candidate::vault;
+use crate::error::BadInput;
 use crate::preflight::preflight;
 use crate::target::Targets;
 use crate::way;
@@ -24,6 +25,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn reap(args: &Args) -> Result<u8> {
+    if let Some(run) = args.run.as_deref().filter(|run| !is_run_id(run)) {
+        // A part of an id would fit other runs as well.
+        let remedy = "`cargo conformance report` lists the runs";
+        return Err(BadInput::new("RUN", format!("`{run}` is no run's id"), remedy).into());
+    }
     let reaped = crate::reap::reap(args.run.as_deref())?;
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&reaped)?);
@@ -48,9 +54,32 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
         preflight(file, &targets).await?;
         if let Some(remote) = way::remote(&targets, &format!("conformance-{run}-"))? {
             for removed in vault::reap(&remote).await? {
-                anstream::println!("removed {removed} from {}", remote.address);
+                // Standard output may be a JSON document.
+                anstream::eprintln!("removed {removed} from {}", remote.address);
             }
         }
     }
     Ok(EXIT_PASSED)
+}
+
+/// Whether this is a whole id: `20261123-202201-7857`.
+fn is_run_id(text: &str) -> bool {
+    let lengths: Vec<_> = text.split('-').map(str::len).collect();
+    lengths == [8, 6, 4] && text.chars().all(|letter| letter == '-' || letter.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::is_run_id;
+
+    #[rstest]
+    #[case("20261123-202201-7857", true)]
+    #[case("20261123", false)]
+    #[case("20261123-202201-", false)]
+    #[case("", false)]
+    fn only_a_whole_id_names_a_run(#[case] text: &str, #[case] whole: bool) {
+        assert_eq!(is_run_id(text), whole);
+    }
 }

@@ -37,7 +37,9 @@ pub(super) fn report(args: &Args) -> Result<u8> {
         }
         return Ok(EXIT_PASSED);
     };
-    let run = if wanted == "latest" { runs.last() } else { runs.iter().find(|run| run.id == *wanted) };
+    // A benchmark is a run without cells.
+    let latest = || runs.iter().rev().find(|run| !run.cells.is_empty());
+    let run = if wanted == "latest" { latest() } else { runs.iter().find(|run| run.id == *wanted) };
     let run = run.ok_or_else(|| {
         BadInput::new(
             "RUN",

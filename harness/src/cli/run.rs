@@ -56,6 +56,8 @@ pub(super) async fn run(args: Args) -> Result<u8> {
     let run = Run::begin(&output, Owner::of(std::process::id()), tools, target, cells)?;
     anstream::eprintln!("run {}: {} cells; evidence goes to {}", run.id, run.cells.len(), run.folder.display());
     let ended = hold(&run, &args.profile).await?;
+    // A cell that its runner had to kill could not clean up after itself.
+    reap::sweep(&run.id)?;
     let scorecard = conclude(&run)?;
     anstream::print!("\n{}", terminal(&scorecard));
     anstream::println!("scorecard: {}", run.folder.join("scorecard.md").display());

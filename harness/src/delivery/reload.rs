@@ -1,5 +1,7 @@
 //! `reload`: the sidecar re-renders the env file and signals the app.
 
+use std::cell::Cell;
+
 use anyhow::Result;
 use async_trait::async_trait;
 use sidecar::config::{DeliverConfig, DeliveryConfig, ReloadConfig};
@@ -25,8 +27,15 @@ impl Delivery for Reload {
         };
         let mut sidecar = start_sidecar(scene, &deliver).await?;
         // The app is started when its file is there, as an init container would see to.
-        line(sidecar.as_mut(), "the rendered env file", scene.deadline, |text| {
-            matches!(Status::parse(text).ok()?.event, Event::Rendered { .. }).then_some(())
+        // Told by push is what is promised: a sidecar that fell back to asking must not pass for one that is told.
+        let (rendered, told) = (Cell::new(false), Cell::new(self.0 == TriggerKind::Poll));
+        line(sidecar.as_mut(), "the rendered env file and the subscription", scene.deadline, |text| {
+            match Status::parse(text).ok()?.event {
+                Event::Rendered { .. } => rendered.set(true),
+                Event::Subscribed => told.set(true),
+                _ => {}
+            }
+            (rendered.get() && told.get()).then_some(())
         })
         .await?;
         let mut probe = scene.probe();

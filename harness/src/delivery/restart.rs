@@ -1,5 +1,6 @@
 //! `restart`: the sidecar starts a new instance behind one stable address, waits until it is ready, drains the old one.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use anyhow::Result;
@@ -36,11 +37,15 @@ impl Delivery for Restart {
             }),
         };
         let mut sidecar = start_sidecar(scene, &deliver).await?;
-        let address = line(sidecar.as_mut(), "the address of the front", scene.deadline, |text| {
+        // Told by push is what is promised: a sidecar that fell back to asking must not pass for one that is told.
+        let (address, told) = (Cell::new(None), Cell::new(false));
+        let address = line(sidecar.as_mut(), "the address of the front and the subscription", scene.deadline, |text| {
             match Status::parse(text).ok()?.event {
-                Event::Listening { address } => Some(address),
-                _ => None,
+                Event::Listening { address: listening } => address.set(Some(listening)),
+                Event::Subscribed => told.set(true),
+                _ => {}
             }
+            address.get().filter(|_| told.get())
         })
         .await?;
         let out = take_out(sidecar.as_mut());

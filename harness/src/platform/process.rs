@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::log::{Log, LogStream};
@@ -27,6 +28,9 @@ pub const RUN_LABEL: &str = "CONFORMANCE_RUN";
 
 /// Beside it, the process whose end is the end of the run.
 pub const OWNER_LABEL: &str = "CONFORMANCE_RUN_OWNER";
+
+/// How long the output of a member that has ended may take to be read to its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Processes of one cell.
 pub struct ProcessPlatform {
@@ -84,9 +88,11 @@ impl Platform for ProcessPlatform {
         let pid = child.id().with_context(|| format!("failed to start {name}: it ended at once"))?;
         let out = child.stdout.take().map(|out| follow(out, self.log.stream(&name, "stdout")));
         let err = child.stderr.take().map(|err| follow(err, self.log.stream(&name, "stderr")));
-        let (Some(out), Some(err)) = (out, err) else { bail!("failed to follow {name}: it has no output") };
+        let (Some((out, out_follower)), Some((err, err_follower))) = (out, err) else {
+            bail!("failed to follow {name}: it has no output")
+        };
         let started = procfs::start_ticks(pid).unwrap_or_default();
-        Ok(Box::new(ProcessMember { name, pid, started, child, out, err }))
+        Ok(Box::new(ProcessMember { name, pid, started, child, out, err, followers: vec![out_follower, err_follower] }))
     }
 
     fn leaks(&self) -> Vec<String> {
@@ -95,9 +101,12 @@ impl Platform for ProcessPlatform {
 }
 
 /// Follows one stream of a member: stamps each line, passes it on, has it logged.
-fn follow(source: impl AsyncRead + Unpin + Send + 'static, log: LogStream) -> UnboundedReceiver<Line> {
+fn follow(
+    source: impl AsyncRead + Unpin + Send + 'static,
+    log: LogStream,
+) -> (UnboundedReceiver<Line>, JoinHandle<()>) {
     let (sender, lines) = unbounded_channel();
-    tokio::spawn(async move {
+    let follower = tokio::spawn(async move {
         let mut source = BufReader::new(source);
         let mut bytes = Vec::new();
         while matches!(source.read_until(b'\n', &mut bytes).await, Ok(1..)) {
@@ -110,7 +119,7 @@ fn follow(source: impl AsyncRead + Unpin + Send + 'static, log: LogStream) -> Un
             log.write(text);
         }
     });
-    lines
+    (lines, follower)
 }
 
 struct ProcessMember {
@@ -120,6 +129,7 @@ struct ProcessMember {
     child: Child,
     out: UnboundedReceiver<Line>,
     err: UnboundedReceiver<Line>,
+    followers: Vec<JoinHandle<()>>,
 }
 
 #[async_trait(?Send)]
@@ -153,6 +163,12 @@ impl Member for ProcessMember {
         }
         if timeout(grace, self.child.wait()).await.is_err() {
             self.child.kill().await.with_context(|| format!("failed to end {}", self.name))?;
+        }
+        // Its last words may still be in the pipe. A process of its own that lives on may hold the pipe open for ever.
+        for follower in self.followers.drain(..) {
+            if timeout(LAST_WORDS, follower).await.is_err() {
+                tracing::debug!(member = self.name, "somebody still holds its output open");
+            }
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ pub use self::terminal::terminal;
 use crate::cell::{CandidateId, Cell, DeliveryId, Reach};
 use crate::check::{self, Question};
 use crate::evidence::{Evidence, Summary};
+use crate::matrix;
 use crate::run::Run;
 use crate::verdict::{Grade, Verdict};
 
@@ -110,6 +111,11 @@ pub struct Scorecard {
 impl Scorecard {
     /// From the evidence of a run.
     pub fn new(run: &Run, evidence: &[Evidence]) -> Self {
+        Self::judge(run, evidence, true)
+    }
+
+    /// With `whole`, a question of which some cells were not even asked for is not answered by the others.
+    fn judge(run: &Run, evidence: &[Evidence], whole: bool) -> Self {
         let cells: Vec<_> = run.cells.iter().map(|cell| line(cell, evidence)).collect();
         let mut totals = BTreeMap::new();
         for cell in &cells {
@@ -120,7 +126,10 @@ impl Scorecard {
             versions.entry(name.clone()).or_default().insert(version.clone());
         }
         let answers = Question::ALL.map(|question| {
-            let each = CandidateId::ALL.map(|candidate| (candidate, answer(question, candidate, &cells)));
+            let each = CandidateId::ALL.map(|candidate| {
+                let answered = answer(question, candidate, &cells);
+                (candidate, if whole { whole_answer(question, candidate, &cells, answered) } else { answered })
+            });
             (question, each.into_iter().collect())
         });
         Self {
@@ -201,6 +210,22 @@ fn answer(question: Question, candidate: CandidateId, cells: &[Line]) -> Answere
     Answered { answer: decisive.answer, because }
 }
 
+/// A pass takes all cells of the matrix that answer the question; what fails, fails by one.
+fn whole_answer(question: Question, candidate: CandidateId, cells: &[Line], answered: Answered) -> Answered {
+    let answers = |cell: &Cell| {
+        cell.place.candidate == candidate
+            && check::by_id(&cell.check).is_some_and(|check| check.about().answers.contains(&question))
+    };
+    let asked = cells.iter().filter(|line| answers(&line.cell)).count();
+    let all = matrix::cells().iter().filter(|cell| answers(cell)).count();
+    match answered.answer {
+        Answer::Pass | Answer::Works | Answer::Maybe if asked < all => {
+            Answered { answer: Answer::NotRun, because: format!("only {asked} of its {all} cells were asked for") }
+        }
+        _ => answered,
+    }
+}
+
 /// The answer under one delivery: the worst of its cells decides.
 fn delivery_answer(lines: &[&Line]) -> Answered {
     let rank = |line: &Line| match (line.verdict, line.grade) {
@@ -233,7 +258,9 @@ fn any_delivery(answers: &mut Vec<(DeliveryId, Answered)>) -> Answered {
         return Answered { answer: Answer::NotRun, because: "no cell was asked for".into() };
     };
     if !matches!(best.answer, Answer::Pass | Answer::Works) {
-        return best.clone();
+        // One delivery that works would be enough: while nothing is known of one, nothing is known.
+        let unknown = answers.iter().map(|(_, answered)| answered).find(|answered| answered.answer == Answer::Error);
+        return unknown.unwrap_or(best).clone();
     }
     let (hold, not): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, answered)| answered.answer == best.answer);
     let mut because = format!("by {}", names(hold.iter().map(|(delivery, _)| *delivery)));

@@ -74,7 +74,7 @@ fn sample() -> Scorecard {
     ];
     let mut cells: Vec<_> = held.iter().map(|evidence| evidence.cell.clone()).collect();
     cells.push(cell("rotation.no-downtime", Vault, Restart));
-    Scorecard::new(&run(cells), &held)
+    Scorecard::judge(&run(cells), &held, false)
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn answered(question: Question, grade: Grade, told: &[(&str, DeliveryId, Verdict
         })
         .collect();
     let cells = held.iter().map(|evidence| evidence.cell.clone()).collect();
-    Scorecard::new(&run(cells), &held).answers[&question][&CandidateId::Vault].answer
+    Scorecard::judge(&run(cells), &held, false).answers[&question][&CandidateId::Vault].answer
 }
 
 const PROPAGATES: &str = "rotation.propagates";
@@ -113,6 +113,7 @@ const CONTROL: (&str, DeliveryId, Verdict) = ("rotation.redeploy-only", Delivery
 #[case::one_delivery_is_enough(&[(PROPAGATES, DeliveryId::Reload, Verdict::Pass), (PROPAGATES, DeliveryId::NativeExec, Verdict::Fail), CONTROL], Answer::Pass)]
 #[case::none_is_not(&[(PROPAGATES, DeliveryId::Reload, Verdict::Fail), CONTROL], Answer::Fail)]
 #[case::each_needs_all_its_checks(&[(PROPAGATES, DeliveryId::Reload, Verdict::Pass), ("rotation.burst", DeliveryId::Reload, Verdict::Fail), CONTROL], Answer::Fail)]
+#[case::an_error_beside_a_failure_is_unknown(&[(PROPAGATES, DeliveryId::Reload, Verdict::Error), (PROPAGATES, DeliveryId::Restart, Verdict::Fail), CONTROL], Answer::Error)]
 #[case::an_error_is_no_failure(&[(PROPAGATES, DeliveryId::Reload, Verdict::Error), CONTROL], Answer::Error)]
 #[case::a_broken_control_decides(&[(PROPAGATES, DeliveryId::Reload, Verdict::Pass), ("rotation.redeploy-only", DeliveryId::Redeploy, Verdict::Fail)], Answer::Fail)]
 #[case::the_control_alone_answers_nothing(&[CONTROL], Answer::NotRun)]
@@ -133,6 +134,18 @@ fn everything_else_has_to_hold_under_every_delivery(
     #[case] expected: Answer,
 ) {
     assert_eq!(answered(Question::Audit, grade, told), expected);
+}
+
+#[test]
+fn a_part_of_the_cells_answers_no_question() {
+    let held = [evidence(
+        cell("scope.same-name", CandidateId::Vault, DeliveryId::ReloadPoll),
+        Grade::SelfHosted,
+        Judgement::pass("…"),
+    )];
+    let scorecard = Scorecard::new(&run(held.iter().map(|evidence| evidence.cell.clone()).collect()), &held);
+    let answered = &scorecard.answers[&Question::Isolation][&CandidateId::Vault];
+    assert_eq!((answered.answer, answered.because.as_str()), (Answer::NotRun, "only 1 of its 3 cells were asked for"));
 }
 
 #[rstest]

@@ -115,6 +115,8 @@ impl Api {
             .connect_timeout(CONNECT_LIMIT)
             .timeout(REQUEST_LIMIT)
             .tcp_nodelay(true)
+            // The token would go wherever the redirection points.
+            .redirect(reqwest::redirect::Policy::none())
             // A proxy of the machine has no business between the suite and the backend under test.
             .no_proxy();
         if let Some(ca) = ca {
@@ -173,6 +175,10 @@ impl Api {
         let sent = Instant::now();
         let response = request.send().await.map_err(|error| self.classify(&error))?;
         let status = response.status();
+        if status.is_redirection() {
+            let (path, detail) = (path.to_owned(), "it redirects: name the active node".to_owned());
+            return Err(ApiError::Status { method, path, status, detail });
+        }
         let bytes = response.bytes().await.map_err(|error| self.classify(&error))?;
         let answered = Instant::now();
         let body = match serde_json::from_slice::<Value>(&bytes) {

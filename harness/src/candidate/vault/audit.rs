@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::PROBED_NAME;
-use crate::candidate::{Action, AuditEntry};
+use crate::candidate::{Action, AuditEntry, PROBED_NAME};
 use crate::cell::Environment;
 
 /// The entries about the secret whose data path in each environment is given, in the log's order.

@@ -19,16 +19,16 @@ use sidecar::config::{PollConfig, PushConfig, SourceConfig, TriggerConfig, Vault
 
 use self::api::{Api, ApiError, text};
 use self::server::Server;
-use super::{Access, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, Reader, TriggerKind, Written};
+use super::{
+    Access, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, PROBED_NAME, Reader, TriggerKind,
+    Written,
+};
 use crate::cell::Environment;
 use crate::files::write_private;
 use crate::observations::Values;
 use crate::platform::process::ProcessPlatform;
 use crate::ready;
 use crate::tools::{Audits, Bao};
-
-/// The name whose fingerprint the audit entries carry.
-pub const PROBED_NAME: &str = "POC_TEST_VALUE";
 
 /// The audit device that writes the file.
 const AUDIT_DEVICE: &str = "to-file";
@@ -418,15 +418,23 @@ impl Candidate for Vault {
         if let Backend::Own { server, .. } = &mut self.backend {
             return server.stop().await;
         }
+        let mut paths = Vec::new();
+        let mut roles = vec![self.rotator_role()];
         for environment in Environment::ALL {
-            let role = self.reader_role(environment);
-            self.admin.delete(&format!("{}/metadata/{}", self.mount(environment), self.secret_path())).await?;
-            self.admin.delete(&format!("auth/{}/role/{role}", self.auth_mount())).await?;
-            self.admin.delete(&format!("sys/policies/acl/{role}")).await?;
+            paths.push(format!("{}/metadata/{}", self.mount(environment), self.secret_path()));
+            roles.push(self.reader_role(environment));
         }
-        let role = self.rotator_role();
-        self.admin.delete(&format!("auth/{}/role/{role}", self.auth_mount())).await?;
-        self.admin.delete(&format!("sys/policies/acl/{role}")).await?;
-        Ok(())
+        for role in roles {
+            paths.push(format!("auth/{}/role/{role}", self.auth_mount()));
+            paths.push(format!("sys/policies/acl/{role}"));
+        }
+        // One that cannot be removed does not keep the others.
+        let mut removed = Ok(());
+        for path in paths {
+            if let Err(error) = self.admin.delete(&path).await {
+                removed = removed.and(Err(error.into()));
+            }
+        }
+        removed
     }
 }
