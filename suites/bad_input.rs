@@ -146,6 +146,8 @@ async fn a_sealed_server_is_refused() {
 #[case::no_mount("kv-prod", "kv-nowhere", &["vault.mounts.prod", "kv-nowhere"])]
 #[case::no_device("\"log\"", "\"nolog\"", &["vault.token", "sys/audit-hash/nolog"])]
 #[case::no_log("audit.log", "nothing.log", &["vault.audit.file", "nothing.log", "failed to read the audit log"])]
+#[case::no_auth_mount("[vault]", "[vault]\nauth_mount = \"nowhere\"", &["vault.token", "may not update `auth/nowhere/role"])]
+#[case::no_notifier("[vault]", "[vault]\nnotifier = { address = \"http://127.0.0.1:1\", token_file = \"token\" }", &["vault.notifier.address", "127.0.0.1:1"])]
 #[case::no_token_file("/token\"", "/no-token\"", &["vault.token", "no-token"])]
 #[tokio::test]
 async fn a_target_that_does_not_fit_its_server_is_refused(

@@ -25,6 +25,7 @@ use rstest_reuse::{self, template};
 
 /// Holds the cell; the case fails when its verdict is `fail` or `error`, and says why.
 async fn holds(check: &str, place: Place) {
+    harness::cli::log();
     let run = Run::current().unwrap_or_else(|error| panic!("error: {error:#}"));
     let cell = Cell::new(check, place);
     match hold(&run, &cell).await {

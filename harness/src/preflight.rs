@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -9,6 +10,9 @@ use crate::candidate::vault::api::{Api, ApiError};
 use crate::cell::Environment;
 use crate::error::BadInput;
 use crate::target::{Targets, VaultTarget};
+
+/// A notifier answers at once.
+const NOTIFIER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks each server that a target file names whether a run could use it. Nothing is changed there.
 ///
@@ -56,7 +60,48 @@ impl Preflight<'_> {
             other => self.unreachable(&other),
         })?;
         self.mounts(&api).await?;
-        self.audit(&api).await
+        self.rights(&api).await?;
+        self.audit(&api).await?;
+        self.notifier().await
+    }
+
+    /// What a cell makes and removes there, beside secrets: policies and roles that begin with `conformance-`.
+    async fn rights(&self, api: &Api) -> anyhow::Result<()> {
+        let paths = [
+            "sys/policies/acl/conformance-preflight".to_owned(),
+            format!("auth/{}/role/conformance-preflight", self.target.auth_mount),
+        ];
+        for path in paths {
+            for right in ["update", "delete"] {
+                if !self.may(api, &path, right).await? {
+                    let problem = format!("the token may not {right} `{path}`");
+                    return Err(self.bad("token", problem, "give it the policy in ci/targets/README.md").into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn may(&self, api: &Api, path: &str, right: &str) -> anyhow::Result<bool> {
+        let asked = api.post("sys/capabilities-self", &json!({ "paths": [path] })).await;
+        let capabilities = asked.map_err(|error| self.unreachable(&error))?.body;
+        let may = capabilities["data"][path].as_array().or_else(|| capabilities[path].as_array());
+        Ok(may.is_some_and(|may| may.iter().any(|one| one == "root" || one == right)))
+    }
+
+    async fn notifier(&self) -> anyhow::Result<()> {
+        let Some(notifier) = &self.target.notifier else { return Ok(()) };
+        fs::read_to_string(&notifier.token_file).map_err(|error| {
+            let problem = format!("failed to read {}: {error}", notifier.token_file.display());
+            self.bad("notifier.token_file", problem, "name the file with the token for subscribers")
+        })?;
+        let client = reqwest::Client::builder().no_proxy().timeout(NOTIFIER_LIMIT).build()?;
+        let answered = client.get(format!("{}/healthz", notifier.address)).send().await;
+        if answered.is_ok_and(|answer| answer.status().is_success()) {
+            return Ok(());
+        }
+        let problem = format!("no notifier answers at {}", notifier.address);
+        Err(self.bad("notifier.address", problem, "start `sidecar notify` there, or leave the notifier out").into())
     }
 
     async fn mounts(&self, api: &Api) -> anyhow::Result<()> {
@@ -81,11 +126,7 @@ impl Preflight<'_> {
 
     async fn audit(&self, api: &Api) -> anyhow::Result<()> {
         let path = format!("sys/audit-hash/{}", self.target.audit.device);
-        let asked = api.post("sys/capabilities-self", &json!({ "paths": [path] })).await;
-        let capabilities = asked.map_err(|error| self.unreachable(&error))?.body;
-        let may = capabilities["data"][&path].as_array().or_else(|| capabilities[&path].as_array());
-        let may = may.is_some_and(|may| may.iter().any(|one| one == "root" || one == "update"));
-        if !may {
+        if !self.may(api, &path, "update").await? {
             return Err(self
                 .bad(
                     "token",

@@ -84,7 +84,7 @@ impl Machine {
             optional,
         };
         let findings = vec![
-            finding("linux", "the platform `process`", linux(), "run on Linux with /proc", false),
+            finding("linux", "the platform `process`", linux(), "run on Linux with /proc, on x86-64", false),
             finding(
                 "cargo",
                 "building everything",
@@ -138,6 +138,9 @@ impl Machine {
 fn linux() -> Result<String, String> {
     if !Path::new("/proc/self/stat").exists() {
         return Err("there is no /proc".to_owned());
+    }
+    if std::env::consts::ARCH != "x86_64" {
+        return Err(format!("probe and sidecar are built for x86-64, and this is {}", std::env::consts::ARCH));
     }
     let memory = crate::files::private_root();
     Ok(format!("/proc is there; values are kept in {}", memory.display()))

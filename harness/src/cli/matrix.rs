@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use super::{EXIT_PASSED, Output};
+use super::EXIT_PASSED;
 use crate::matrix::{Selection, rows};
 use crate::reach::Machine;
+use crate::run::default_output;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -13,12 +14,10 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    output: Output,
 }
 
 pub(super) async fn matrix(args: &Args) -> Result<u8> {
-    let machine = Machine::look(&args.output.folder()).await;
+    let machine = Machine::look(&default_output()).await;
     let rows = rows(args.selection.cells()?, &machine);
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&rows)?);

@@ -12,6 +12,7 @@ mod test;
 mod tether;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,7 +21,6 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::BadInput;
-use crate::redact::Redactor;
 use crate::run::default_output;
 
 /// Every verdict is a pass, or a declared gap.
@@ -134,11 +134,11 @@ fn command(command: Command) -> Result<u8> {
     })
 }
 
-/// `CONFORMANCE_LOG=debug` shows what the harness does, through the redacting writer like everything else.
-fn log() {
+/// `CONFORMANCE_LOG=debug` shows what the harness does. Its events carry names, versions and identities, never a value:
+/// the suite `redaction` holds them to that.
+pub fn log() {
     let filter = EnvFilter::try_from_env("CONFORMANCE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let redactor = Redactor::default();
-    let writer = move || redactor.writer(std::io::stderr());
-    // Only a second subscriber is refused, and there is none.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).try_init();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A case that has a subscriber of its own keeps it.
+    let _ = subscriber.with_ansi(std::io::stderr().is_terminal()).try_init();
 }
