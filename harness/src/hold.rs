@@ -17,7 +17,7 @@ use crate::evidence::{Evidence, Record, SCHEMA, Summary, millis};
 use crate::redact::Redactor;
 use crate::run::{Owner, Run};
 use crate::verdict::{Judgement, Verdict};
-use crate::way::{self, Sabotage, Way};
+use crate::way::{Sabotage, Way};
 
 /// Cleaning up takes a fraction of a second; this is for a machine in trouble.
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -63,7 +63,7 @@ async fn walk(run: &Run, cell: &Cell, sabotage: Sabotage) -> Result<(Evidence, R
         run: run.id.clone(),
         cell: cell.clone(),
         sentence: check.about().sentence.to_owned(),
-        grade: way::grade(&targets, cell.place.candidate),
+        grade: targets.grade(cell.place.candidate),
         judgement: Judgement { reason: redactor.clean(&judgement.reason), ..judgement },
         sla_ms: targets.sla.0.as_millis().try_into()?,
         patience_ms: targets.patience.0.as_millis().try_into()?,

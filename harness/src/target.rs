@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::cell::Environment;
+use crate::cell::{CandidateId, Environment};
 use crate::error::BadInput;
 use crate::verdict::{Grade, Patience, Sla};
 
@@ -210,6 +210,15 @@ fn patience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Patience, D::E
 }
 
 impl Targets {
+    /// How strong evidence for a candidate is.
+    pub fn grade(&self, candidate: CandidateId) -> Grade {
+        match (candidate, &self.vault) {
+            (CandidateId::Vault, Some(vault)) => vault.grade,
+            (CandidateId::Vault, None) => Grade::SelfHosted,
+            _ => Grade::StandIn,
+        }
+    }
+
     /// Reads a target file.
     ///
     /// # Errors

@@ -16,7 +16,6 @@ use crate::candidate::vault::{Remote, Vault};
 use crate::candidate::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Written};
 use crate::cell::{CandidateId, Cell, DeliveryId, Environment, PlatformId};
 use crate::delivery::{self, Delivery, Deployment, Scene};
-use crate::error::BadInput;
 use crate::evidence::{Record, Sample, millis};
 use crate::files::{PrivateFolder, write_private};
 use crate::observations::{Awaited, Values, digests};
@@ -26,8 +25,7 @@ use crate::random;
 use crate::ready;
 use crate::redact::Redactor;
 use crate::run::Run;
-use crate::target::Targets;
-use crate::verdict::{Grade, Patience, Sla};
+use crate::verdict::{Patience, Sla};
 
 /// The environment that a check uses when it needs only one.
 pub const HOME: Environment = Environment::Dev;
@@ -128,7 +126,7 @@ impl Way {
         };
         let user_agent = format!("secrets-conformance/{} ({cell})", env!("CARGO_PKG_VERSION"));
         let candidate: Box<dyn Candidate> = match cell.place.candidate {
-            CandidateId::Vault => match remote(&targets, &format!("conformance-{}-{unique}", run.id))? {
+            CandidateId::Vault => match Remote::of(&targets, &format!("conformance-{}-{unique}", run.id))? {
                 Some(remote) => Box::new(Vault::remote(remote, Some(&run.tools.bao), &user_agent)?),
                 None => {
                     let own = process("backend")?;
@@ -189,6 +187,19 @@ impl Way {
     /// See [`Self::fresh_value`].
     pub fn fresh_values(&self) -> Result<Values> {
         Ok(probed(self.fresh_value()?))
+    }
+
+    /// The proof of concept up to its rotation: provisions `hello`, deploys the probe, looks until it shows. Returns the
+    /// index of the observation that did, if one did.
+    ///
+    /// # Errors
+    /// The suite or the backend broke; a value that does not come is no error.
+    pub async fn hello(&mut self) -> Result<(App, Option<usize>)> {
+        let hello = probed(HELLO.into());
+        self.provision(&hello).await?;
+        let app = self.deploy(&probed_names()).await?;
+        let seen = self.observe(app, &hello).await?;
+        Ok((app, seen.map(|(index, _)| index)))
     }
 
     /// Brings the backend from empty to holding these values in the home environment, by API only.
@@ -462,32 +473,4 @@ pub fn probed(value: SecretString) -> Values {
 /// The names that the probe reads when a check needs only one.
 pub fn probed_names() -> Vec<String> {
     vec![PROBED_NAME.to_owned()]
-}
-
-/// How strong evidence for a candidate is, with these targets.
-pub fn grade(targets: &Targets, candidate: CandidateId) -> Grade {
-    match (candidate, &targets.vault) {
-        (CandidateId::Vault, Some(vault)) => vault.grade,
-        (CandidateId::Vault, None) => Grade::SelfHosted,
-        _ => Grade::StandIn,
-    }
-}
-
-/// The server that the targets name for the candidate `vault`, with its token.
-///
-/// # Errors
-/// The token is not where the target says.
-pub fn remote(targets: &Targets, scope: &str) -> Result<Option<Remote>, BadInput> {
-    let Some(target) = &targets.vault else { return Ok(None) };
-    Ok(Some(Remote {
-        address: target.address.clone(),
-        ca_file: target.ca_file.clone(),
-        token: target.token.resolve("target field `vault.token`")?,
-        mounts: target.mounts.clone(),
-        auth_mount: target.auth_mount.clone(),
-        audit_file: target.audit.file.clone(),
-        audit_device: target.audit.device.clone(),
-        notifier: target.notifier.as_ref().map(|notifier| (notifier.address.clone(), notifier.token_file.clone())),
-        scope: scope.to_owned(),
-    }))
 }

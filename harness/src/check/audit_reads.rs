@@ -7,7 +7,7 @@ use super::{About, Check, Question, Spread};
 use crate::candidate::PROBED_NAME;
 use crate::candidate::{Action, AuditEntry, Capability};
 use crate::verdict::Judgement;
-use crate::way::{CONTAINER, HELLO, HOME, Way, probed, probed_names};
+use crate::way::{CONTAINER, HOME, Way};
 
 /// The log shows that this container read the rotated value.
 pub(super) struct ReadsRecorded;
@@ -27,10 +27,7 @@ impl Check for ReadsRecorded {
     }
 
     async fn drive(&self, way: &mut Way) -> Result<Judgement> {
-        let hello = probed(HELLO.into());
-        way.provision(&hello).await?;
-        let app = way.deploy(&probed_names()).await?;
-        way.observe(app, &hello).await?;
+        let (app, _) = way.hello().await?;
         let rotated = way.fresh_values()?;
         let rotation = way.rotate(app, &rotated).await?;
         if rotation.seen.is_none() {

@@ -7,7 +7,7 @@ use probe::observation::{Event, Observation};
 use super::{About, Check, Question, Spread};
 use crate::candidate::PROBED_NAME;
 use crate::verdict::Judgement;
-use crate::way::{HELLO, Way, probed, probed_names};
+use crate::way::{HELLO, Way};
 
 /// The first thing that the probe says is the value.
 pub(super) struct InitialValue;
@@ -27,11 +27,8 @@ impl Check for InitialValue {
     }
 
     async fn drive(&self, way: &mut Way) -> Result<Judgement> {
-        let hello = probed(HELLO.into());
-        way.provision(&hello).await?;
-        let app = way.deploy(&probed_names()).await?;
-        way.observe(app, &hello).await?;
-        let expected = way.digest(&hello[PROBED_NAME]);
+        let (app, _) = way.hello().await?;
+        let expected = way.digest(&HELLO.into());
         let first = way.deployment(app).observations.seen().first().map(|recorded| &recorded.observation);
         Ok(judge(&expected, first))
     }

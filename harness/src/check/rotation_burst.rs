@@ -12,7 +12,7 @@ use crate::candidate::PROBED_NAME;
 use crate::evidence::{Sample, millis};
 use crate::observations::Recorded;
 use crate::verdict::{Judgement, Sla};
-use crate::way::{HELLO, HOME, Way, probed, probed_names};
+use crate::way::{HELLO, HOME, Way};
 
 /// More rotations than the delivery can follow.
 pub(super) struct Burst;
@@ -38,13 +38,11 @@ impl Check for Burst {
     }
 
     async fn drive(&self, way: &mut Way) -> Result<Judgement> {
-        let hello = probed(HELLO.into());
-        way.provision(&hello).await?;
-        let app = way.deploy(&probed_names()).await?;
-        if way.observe(app, &hello).await?.is_none() {
+        let (app, seen) = way.hello().await?;
+        if seen.is_none() {
             return Ok(Judgement::fail("the first value never arrived, so no rotation could"));
         }
-        let mut order = vec![way.digest(&hello[PROBED_NAME])];
+        let mut order = vec![way.digest(&HELLO.into())];
         for _ in 1..ROTATIONS {
             let values = way.fresh_values()?;
             order.push(way.digest(&values[PROBED_NAME]));

@@ -9,7 +9,7 @@ use crate::candidate::PROBED_NAME;
 use crate::cell::DeliveryId;
 use crate::load::{Load, Request};
 use crate::verdict::Judgement;
-use crate::way::{HELLO, Way, probed, probed_names};
+use crate::way::{HELLO, Way};
 
 /// A restart that nobody who uses the app notices.
 pub(super) struct NoDowntime;
@@ -35,15 +35,13 @@ impl Check for NoDowntime {
     }
 
     async fn drive(&self, way: &mut Way) -> Result<Judgement> {
-        let hello = probed(HELLO.into());
-        way.provision(&hello).await?;
-        let app = way.deploy(&probed_names()).await?;
-        if way.observe(app, &hello).await?.is_none() {
+        let (app, seen) = way.hello().await?;
+        if seen.is_none() {
             return Ok(Judgement::fail("the first value never arrived, so no rotation could"));
         }
         let address = way.deployment(app).address.clone().context("failed to find an address that stays the same")?;
         let mut load = Load::start(&address, PROBED_NAME, CLIENTS)?;
-        let mut order = vec![way.digest(&hello[PROBED_NAME])];
+        let mut order = vec![way.digest(&HELLO.into())];
         let mut arrived = true;
         for _ in 0..ROTATIONS {
             let values = way.fresh_values()?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use super::{About, Check, Question, Spread};
 use crate::evidence::{Sample, Summary, millis};
 use crate::verdict::{Judgement, Sla};
-use crate::way::{HELLO, Way, probed, probed_names};
+use crate::way::Way;
 
 /// Every rotation arrives within the SLA.
 pub(super) struct Propagates;
@@ -29,10 +29,8 @@ impl Check for Propagates {
     }
 
     async fn drive(&self, way: &mut Way) -> Result<Judgement> {
-        let hello = probed(HELLO.into());
-        way.provision(&hello).await?;
-        let app = way.deploy(&probed_names()).await?;
-        if way.observe(app, &hello).await?.is_none() {
+        let (app, seen) = way.hello().await?;
+        if seen.is_none() {
             return Ok(Judgement::fail("the first value never arrived, so no rotation could"));
         }
         for _ in 0..ROTATIONS {

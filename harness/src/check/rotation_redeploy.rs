@@ -7,7 +7,7 @@ use probe::observation::Observation;
 use super::{About, Check, Question, Spread};
 use crate::cell::Reach;
 use crate::verdict::Judgement;
-use crate::way::{HELLO, Way, probed, probed_names};
+use crate::way::Way;
 
 /// The value arrives in the deployment that was there before.
 pub(super) struct NoRedeploy;
@@ -41,10 +41,7 @@ impl Check for NoRedeploy {
     }
 
     async fn drive(&self, way: &mut Way) -> Result<Judgement> {
-        let hello = probed(HELLO.into());
-        way.provision(&hello).await?;
-        let app = way.deploy(&probed_names()).await?;
-        let before = way.observe(app, &hello).await?.map(|(index, _)| index);
+        let (app, before) = way.hello().await?;
         let before = before.map(|index| witness(way, app, index));
         let rotated = way.fresh_values()?;
         let after = way.rotate(app, &rotated).await?.seen.map(|(index, _)| index);

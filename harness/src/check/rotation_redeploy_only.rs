@@ -7,7 +7,7 @@ use super::{About, Check, Question, Spread};
 use crate::cell::DeliveryId;
 use crate::evidence::millis;
 use crate::verdict::{Judgement, Sla};
-use crate::way::{HELLO, HOME, Way, probed, probed_names};
+use crate::way::{HOME, Way, probed_names};
 
 /// Without a redeploy the value must not arrive: the suite sees the difference.
 pub(super) struct RedeployOnly;
@@ -27,10 +27,7 @@ impl Check for RedeployOnly {
     }
 
     async fn drive(&self, way: &mut Way) -> Result<Judgement> {
-        let hello = probed(HELLO.into());
-        way.provision(&hello).await?;
-        let app = way.deploy(&probed_names()).await?;
-        let first = way.observe(app, &hello).await?.is_some();
+        let (app, first) = way.hello().await?;
         let rotated = way.fresh_values()?;
         let written = way.write(HOME, &rotated).await?;
         let arrived = way.observe_within_sla(app, &rotated, written.sent).await?.is_some();
@@ -41,7 +38,7 @@ impl Check for RedeployOnly {
         // The control of the control: another deploy brings the value, so the rotation itself was real.
         let again = way.deploy_to(HOME, "app-redeployed", &probed_names()).await?;
         let redeployed = way.observe(again, &rotated).await?.is_some();
-        Ok(judge(way.sla, first, arrived, redeployed))
+        Ok(judge(way.sla, first.is_some(), arrived, redeployed))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::hold::interruptible;
 use crate::observations::Awaited;
 use crate::run::{Owner, Run};
 use crate::tools;
-use crate::way::{HELLO, Sabotage, Way, probed, probed_names};
+use crate::way::{Sabotage, Way};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -81,10 +81,8 @@ pub(super) async fn bench(args: &Args) -> Result<u8> {
 }
 
 async fn measure(way: &mut Way, delivery: DeliveryId, rotations: u32, measured: &mut Vec<Measured>) -> Result<()> {
-    let hello = probed(HELLO.into());
-    way.provision(&hello).await?;
-    let app = way.deploy(&probed_names()).await?;
-    if way.observe(app, &hello).await?.is_none() {
+    let (app, seen) = way.hello().await?;
+    if seen.is_none() {
         bail!("failed to measure {delivery}: the first value never arrived");
     }
     let mut bare = Vec::new();

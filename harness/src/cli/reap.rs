@@ -9,7 +9,6 @@ use crate::candidate::vault;
 use crate::error::BadInput;
 use crate::preflight::preflight;
 use crate::target::Targets;
-use crate::way;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -52,7 +51,7 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
     {
         let targets = Targets::read(file)?;
         preflight(file, &targets).await?;
-        if let Some(remote) = way::remote(&targets, &format!("conformance-{run}-"))? {
+        if let Some(remote) = vault::Remote::of(&targets, &format!("conformance-{run}-"))? {
             for removed in vault::reap(&remote).await? {
                 // Standard output may be a JSON document.
                 anstream::eprintln!("removed {removed} from {}", remote.address);

@@ -24,10 +24,12 @@ use super::{
     Written,
 };
 use crate::cell::Environment;
+use crate::error::BadInput;
 use crate::files::write_private;
 use crate::observations::Values;
 use crate::platform::process::ProcessPlatform;
 use crate::ready;
+use crate::target::Targets;
 use crate::tools::{Audits, Bao};
 
 /// The audit device that writes the file.
@@ -63,6 +65,27 @@ pub struct Remote {
     pub notifier: Option<(String, PathBuf)>,
     /// Prefix of everything that the suite makes there: `conformance-<run>-<cell>`.
     pub scope: String,
+}
+
+impl Remote {
+    /// The server that the targets name, with its token; none if the harness is to start one.
+    ///
+    /// # Errors
+    /// The token is not where the target says.
+    pub fn of(targets: &Targets, scope: &str) -> Result<Option<Self>, BadInput> {
+        let Some(target) = &targets.vault else { return Ok(None) };
+        Ok(Some(Self {
+            address: target.address.clone(),
+            ca_file: target.ca_file.clone(),
+            token: target.token.resolve("target field `vault.token`")?,
+            mounts: target.mounts.clone(),
+            auth_mount: target.auth_mount.clone(),
+            audit_file: target.audit.file.clone(),
+            audit_device: target.audit.device.clone(),
+            notifier: target.notifier.as_ref().map(|notifier| (notifier.address.clone(), notifier.token_file.clone())),
+            scope: scope.to_owned(),
+        }))
+    }
 }
 
 /// Where the server comes from.
