@@ -8,8 +8,7 @@ use harness::matrix;
 
 /// The name of a cell's case without the number that rstest gives it.
 fn case(cell: &Cell) -> (String, String) {
-    let path = cell.check.replace('.', "::").replace('-', "_");
-    (path, cell.place.to_string().replace(['/', '-'], "_"))
+    (cell.case_path(), cell.case_place())
 }
 
 #[test]

@@ -34,6 +34,15 @@ fn traces(run: &str) -> (Vec<u32>, Vec<String>) {
     (processes, names.filter(|name| name.starts_with(&format!("{FOLDER_PREFIX}{run}."))).collect())
 }
 
+/// In the middle of it: the server, the agent and the probe are all there.
+async fn until_under_way(run: &str) {
+    ready::until("the cell to be under way", Duration::from_secs(60), async || {
+        Ok((traces(run).0.len() >= 4).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
 async fn until_gone(run: &str) {
     ready::until("the run's traces to go", Duration::from_secs(30), async || {
         let (processes, folders) = traces(run);
@@ -51,12 +60,7 @@ async fn until_gone(run: &str) {
 async fn a_run_that_is_ended_leaves_nothing(#[case] signal: Signal, #[case] code: i32) {
     let folder = tempfile::tempdir().unwrap();
     let (mut child, run) = long_run(folder.path());
-    // In the middle of it: the server, the agent and the probe are all there.
-    ready::until("the cell to be under way", Duration::from_secs(60), async || {
-        Ok((traces(&run).0.len() >= 4).then_some(()))
-    })
-    .await
-    .unwrap();
+    until_under_way(&run).await;
     let began = Instant::now();
     kill_process(Pid::from_child(&child), signal).unwrap();
     let status = child.wait().unwrap();
@@ -71,11 +75,7 @@ async fn a_run_that_is_ended_leaves_nothing(#[case] signal: Signal, #[case] code
 async fn what_killed_cells_leave_is_reaped() {
     let folder = tempfile::tempdir().unwrap();
     let (mut child, run) = long_run(folder.path());
-    ready::until("the cell to be under way", Duration::from_secs(60), async || {
-        Ok((traces(&run).0.len() >= 4).then_some(()))
-    })
-    .await
-    .unwrap();
+    until_under_way(&run).await;
     // The command and its cell, so that nobody is left to clean up: the cell is the one that works for this run's folder.
     let works_for = |pid: &u32| {
         let folder = procfs::variable(*pid, harness::run::RUN_FOLDER);

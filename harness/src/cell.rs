@@ -198,12 +198,19 @@ impl Cell {
         format!("{}.{candidate}.{platform}.{delivery}", self.check)
     }
 
+    /// The path of the function whose cases hold the check: `rotation::no_redeploy`.
+    pub fn case_path(&self) -> String {
+        self.check.replace('.', "::").replace('-', "_")
+    }
+
+    /// How rstest names the place: `vault_process_reload_poll`.
+    pub fn case_place(&self) -> String {
+        self.place.to_string().replace(['/', '-'], "_")
+    }
+
     /// A regular expression that matches exactly the name of this cell's nextest case.
     pub fn case_pattern(&self) -> String {
-        let path = self.check.replace('.', "::").replace('-', "_");
-        let Place { candidate, platform, delivery } = self.place;
-        let place = format!("{candidate}_{platform}_{delivery}").replace('-', "_");
-        format!("^{path}::case_[0-9]+_{place}$")
+        format!("^{}::case_[0-9]+_{}$", self.case_path(), self.case_place())
     }
 }
 

@@ -1,7 +1,9 @@
 //! The one redacting sink: logs, evidence and reports are written through it, so that no call site has to remember.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -9,6 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::files::below;
 
 /// What stands where a secret stood.
 pub const MARK: &str = "[redacted]";
@@ -71,6 +75,13 @@ impl Redactor {
 /// Finds any form of `secret` in `haystack`: a leak. The forms are those that the redactor takes out.
 pub fn leaks(secret: &str, haystack: &[u8]) -> bool {
     matcher(&forms(secret)).is_match(haystack)
+}
+
+/// The files below a folder that hold any form of `secret`, but for those that have to.
+pub fn leaking_files(secret: &str, folder: &Path, by_design: &[PathBuf]) -> Vec<String> {
+    let files = below(folder).into_iter().filter(|file| !by_design.contains(file));
+    let holding = files.filter(|file| fs::read(file).is_ok_and(|bytes| leaks(secret, &bytes)));
+    holding.map(|file| file.display().to_string()).collect()
 }
 
 /// The forms in which a value could travel.

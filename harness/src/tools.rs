@@ -1,5 +1,6 @@
 //! The programs that a run needs: our own, built once, and OpenBao, found or fetched.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -89,6 +90,11 @@ impl Bao {
     }
 }
 
+/// The cargo that runs this command, else the one on the path.
+pub fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 /// The top of the source tree.
 pub fn workspace() -> PathBuf {
     let harness = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -123,7 +129,7 @@ fn build_fixtures(say: &dyn Fn(&str)) -> Result<PathBuf> {
     if !folder.join("sidecar").exists() {
         say("building probe and sidecar as static binaries (once; takes about two minutes)");
     }
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let output = Command::new(cargo())
         .args(["build", "--quiet", "--locked", "--profile", "fixture", "--target", FIXTURE_TARGET])
         .args(["--package", "probe", "--package", "sidecar"])
         .current_dir(workspace())

@@ -1,16 +1,12 @@
 //! `hygiene.no-leak`.
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::Result;
 use async_trait::async_trait;
 
 use super::{About, Check, Question, Spread};
 use crate::cell::Reach;
-use crate::files::below;
 use crate::procfs;
-use crate::redact::leaks;
+use crate::redact::{leaking_files, leaks};
 use crate::verdict::Judgement;
 use crate::way::{HOME, Way, probed_names};
 
@@ -47,11 +43,11 @@ impl Check for NoLeak {
         let by_design = way.deployment(app).secret_files.clone();
         way.stop_containers().await?;
         let (folder, logs) = way.folders();
-        found.extend(in_files(&marker, &folder, &by_design));
+        found.extend(leaking_files(&marker, &folder, &by_design));
         // The logs are redacted as they are written: what was taken out of them counts as well. Asking for it also brings
         // everything into the files that are searched next.
         found.extend(way.leaks());
-        found.extend(in_files(&marker, &logs, &[]));
+        found.extend(leaking_files(&marker, &logs, &[]));
         Ok(judge(arrived, &found))
     }
 }
@@ -60,13 +56,6 @@ impl Check for NoLeak {
 fn in_arguments(marker: &str) -> Vec<String> {
     let holds = |pid: &u32| leaks(marker, &procfs::arguments(*pid));
     procfs::pids().into_iter().filter(holds).map(|pid| format!("arguments of process {pid}")).collect()
-}
-
-/// The files below a folder that hold the marker, but for those that have to.
-fn in_files(marker: &str, folder: &Path, by_design: &[std::path::PathBuf]) -> Vec<String> {
-    let files = below(folder).into_iter().filter(|file| !by_design.contains(file));
-    let holding = files.filter(|file| fs::read(file).is_ok_and(|bytes| leaks(marker, &bytes)));
-    holding.map(|file| file.display().to_string()).collect()
 }
 
 fn judge(arrived: bool, found: &[String]) -> Judgement {
@@ -82,6 +71,8 @@ fn judge(arrived: bool, found: &[String]) -> Judgement {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use rstest::rstest;
 
     use super::*;
@@ -102,6 +93,6 @@ mod tests {
         let (env, backup) = (folder.path().join("app.env"), folder.path().join("app.env.bak"));
         fs::write(&env, "X=canary-1-2").unwrap();
         fs::write(&backup, "X=canary-1-2").unwrap();
-        assert_eq!(in_files("canary-1-2", folder.path(), &[env]), [backup.display().to_string()]);
+        assert_eq!(leaking_files("canary-1-2", folder.path(), &[env]), [backup.display().to_string()]);
     }
 }

@@ -101,7 +101,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_BAD_INPUT } else { EXIT_PASSED });
         }
     };
-    log();
     match command(cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -114,11 +113,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn command(command: Command) -> Result<u8> {
     match command {
+        // Before anything else is set up: it stands at the start of every process of every cell.
         Command::Tether(tether) => return tether.exec(),
         Command::Prepare => return prepare::prepare(),
         Command::Test(args) => return test::test(&args),
         _ => {}
     }
+    log();
     // One thread: whatever it starts is tied to it, and it lives as long as the command.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("failed to start the runtime")?.block_on(async {

@@ -1,6 +1,7 @@
 //! cargo-nextest: the runner of the cases.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -8,23 +9,20 @@ use anyhow::{Context, Result, ensure};
 use crate::cell::Cell;
 use crate::error::BadInput;
 use crate::matrix;
-use crate::tools::workspace;
+use crate::tools::{cargo, workspace};
 
 /// The version that the suite was built with; an older one of the 0.9 series may do.
 const VERSION: &str = "0.9.143";
 
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-}
-
 /// Installs cargo-nextest if it is missing.
 pub(super) fn install() -> Result<()> {
-    let here = cargo().args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let here =
+        Command::new(cargo()).args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if here.is_ok_and(|status| status.success()) {
         return Ok(());
     }
     anstream::eprintln!("installing cargo-nextest {VERSION} (once; takes some minutes)");
-    let status = cargo()
+    let status = Command::new(cargo())
         .args(["install", "--quiet", "--locked", "cargo-nextest", "--version", VERSION])
         .stdin(Stdio::null())
         .status()
@@ -52,27 +50,25 @@ pub(super) fn check_profile(name: &str) -> Result<()> {
 }
 
 /// The command that holds these cells.
-pub(super) fn command(profile: &str, cells: &[Cell]) -> Vec<String> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+pub(super) fn command(profile: &str, cells: &[Cell]) -> Vec<OsString> {
     // The whole workspace, so that this and `cargo nextest run` share one build; the filter leaves the cells.
     let words = ["nextest", "run", "--workspace", "--no-tests", "fail", "--profile", profile];
-    let mut command = vec![cargo];
-    command.extend(words.map(str::to_owned));
-    command.extend(["-E".to_owned(), filter(cells)]);
+    let mut command = vec![cargo()];
+    command.extend(words.map(OsString::from));
+    command.extend(["-E".into(), filter(cells).into()]);
     command
 }
 
 /// A filter expression that fits exactly these cells' cases.
 fn filter(cells: &[Cell]) -> String {
-    let mut by_check = BTreeMap::<&str, Vec<&Cell>>::new();
+    let mut by_check = BTreeMap::<String, Vec<&Cell>>::new();
     for cell in cells {
-        by_check.entry(&cell.check).or_default().push(cell);
+        by_check.entry(cell.case_path()).or_default().push(cell);
     }
     let all = matrix::cells();
-    let tests = by_check.into_iter().flat_map(|(check, wanted)| {
+    let tests = by_check.into_iter().flat_map(|(path, wanted)| {
         // A check that is wanted under every delivery needs no list of them.
-        let path = check.replace('.', "::").replace('-', "_");
-        if all.iter().filter(|cell| cell.check == check).count() == wanted.len() {
+        if all.iter().filter(|cell| cell.case_path() == path).count() == wanted.len() {
             return vec![format!("test(/^{path}::case_/)")];
         }
         wanted.iter().map(|cell| format!("test(/{}/)", cell.case_pattern())).collect()

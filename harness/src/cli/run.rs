@@ -1,6 +1,6 @@
 //! `conformance run`: the main job.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -10,12 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{EXIT_ERROR, EXIT_FAILED, EXIT_PASSED, Output, nextest};
 use crate::error::BadInput;
 use crate::evidence::Evidence;
-use crate::files::below;
 use crate::matrix::Selection;
 use crate::preflight::preflight;
 use crate::reach::writable;
 use crate::reap;
-use crate::redact::leaks;
+use crate::redact::leaking_files;
 use crate::report::{Scorecard, markdown, terminal};
 use crate::run::{Owner, RUN_FOLDER, Run};
 use crate::target::Targets;
@@ -130,13 +129,7 @@ pub(super) fn conclude(run: &Run) -> Result<Scorecard> {
     };
     write("scorecard.json", serde_json::to_string_pretty(&scorecard)? + "\n")?;
     write("scorecard.md", markdown(&scorecard))?;
-    let leaked = leaked(&run.folder, &format!("canary-{}", run.id));
+    let leaked = leaking_files(&format!("canary-{}", run.id), &run.folder, &[]);
     anyhow::ensure!(leaked.is_empty(), "failed to keep values out of what the run leaves: {}", leaked.join(", "));
     Ok(scorecard)
-}
-
-/// The files of a folder that hold the marker with which every value of a run begins.
-fn leaked(folder: &Path, marker: &str) -> Vec<String> {
-    let holding = below(folder).into_iter().filter(|file| std::fs::read(file).is_ok_and(|bytes| leaks(marker, &bytes)));
-    holding.map(|file| file.display().to_string()).collect()
 }

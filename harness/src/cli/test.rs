@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::nextest;
-use crate::tools::workspace;
+use crate::tools::{cargo, workspace};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -18,8 +18,7 @@ pub(super) struct Args {
 pub(super) fn test(args: &Args) -> Result<u8> {
     nextest::install()?;
     // From here on it is cargo-nextest alone: its exit code, its signals, its summary at the end.
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let error =
-        Command::new(cargo).args(["nextest", "run", "--workspace"]).args(&args.args).current_dir(workspace()).exec();
+        Command::new(cargo()).args(["nextest", "run", "--workspace"]).args(&args.args).current_dir(workspace()).exec();
     Err(error).context("failed to start cargo-nextest")
 }
