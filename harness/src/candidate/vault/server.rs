@@ -9,7 +9,7 @@ use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use sidecar::config::NotifyConfig;
+use sidecar::config::{IngestConfig, NotifyConfig, VaultIngest};
 use sidecar::status::{Event, Status};
 use tokio::time::Instant;
 
@@ -58,7 +58,7 @@ impl Server {
         write_private(&subscribe_token_file, random::token(32)?.expose_secret())?;
         let notify = NotifyConfig {
             listen: SocketAddr::new(ip, 0),
-            ingest_token_file: ingest_token_file.clone(),
+            ingest: IngestConfig::Vault(VaultIngest { token_file: ingest_token_file.clone() }),
             subscribe_token_file: subscribe_token_file.clone(),
             allow_remote: false,
         };
