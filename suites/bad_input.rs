@@ -28,7 +28,7 @@ fn refuses(args: &[&str], words: &[&str]) {
 #[case::check(&["--check", "rotation.bursts"], &["--check", "rotation.bursts", "use one of", "rotation.burst"])]
 #[case::candidate(&["--candidate", "keepass"], &["keepass", "vault, doppler, onepassword, aws"])]
 #[case::platform(&["--platform", "nomad"], &["nomad", "process, docker, kubernetes"])]
-#[case::nothing_left(&["--candidate", "doppler"], &["no cell of the matrix fits", "conformance matrix"])]
+#[case::nothing_left(&["--candidate", "onepassword", "--delivery", "native-exec"], &["no cell of the matrix fits", "conformance matrix"])]
 #[case::profile(&["--profile", "nightlly"], &["--profile", "nightlly", "use one of", "default"])]
 #[case::target_missing(&["--target", "/nowhere/target.toml"], &["/nowhere/target.toml", "failed to read it", "remedy"])]
 #[case::flag(&["--patience", "3"], &["unexpected argument", "--patience"])]

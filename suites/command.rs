@@ -32,7 +32,7 @@ pub(crate) fn kept_in(folder: &Path) -> [&str; 2] {
 fn two_runs_at_once_do_not_disturb_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let start = || {
-        let mut command = conformance(&["run", "--check", "scope.isolated"]);
+        let mut command = conformance(&["run", "--check", "scope.isolated", "--candidate", "vault"]);
         command.args(kept_in(folder.path())).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         command.spawn().unwrap()
     };
@@ -47,8 +47,10 @@ fn two_runs_at_once_do_not_disturb_each_other() {
 #[test]
 fn a_report_can_be_printed_again_and_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let run =
-        conformance(&["run", "--check", "audit.rotation-recorded"]).args(kept_in(folder.path())).output().unwrap();
+    let run = conformance(&["run", "--check", "audit.rotation-recorded", "--candidate", "vault"])
+        .args(kept_in(folder.path()))
+        .output()
+        .unwrap();
     assert_eq!(told(&run).0, Some(0), "{}", told(&run).1);
     let written = std::fs::read_to_string(Run::list(folder.path())[0].folder.join("scorecard.json")).unwrap();
     let args = ["report", "latest", "--format", "json"];

@@ -16,6 +16,7 @@ mod remote;
 mod rotation;
 mod saboteurs;
 mod scope;
+mod targets;
 
 use harness::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
 use harness::hold::hold;
@@ -42,6 +43,18 @@ const fn vault(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Vault, PlatformId::Process, delivery)
 }
 
+const fn doppler(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Doppler, PlatformId::Process, delivery)
+}
+
+const fn onepassword(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Onepassword, PlatformId::Process, delivery)
+}
+
+const fn aws(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Aws, PlatformId::Process, delivery)
+}
+
 /// A check that is held under every delivery.
 #[template]
 #[rstest]
@@ -51,6 +64,17 @@ const fn vault(delivery: DeliveryId) -> Place {
 #[case::vault_process_native_template(crate::vault(DeliveryId::NativeTemplate))]
 #[case::vault_process_native_exec(crate::vault(DeliveryId::NativeExec))]
 #[case::vault_process_redeploy(crate::vault(DeliveryId::Redeploy))]
+#[case::doppler_process_reload(crate::doppler(DeliveryId::Reload))]
+#[case::doppler_process_reload_webhook(crate::doppler(DeliveryId::ReloadWebhook))]
+#[case::doppler_process_restart(crate::doppler(DeliveryId::Restart))]
+#[case::doppler_process_redeploy(crate::doppler(DeliveryId::Redeploy))]
+#[case::onepassword_process_reload(crate::onepassword(DeliveryId::Reload))]
+#[case::onepassword_process_restart(crate::onepassword(DeliveryId::Restart))]
+#[case::onepassword_process_redeploy(crate::onepassword(DeliveryId::Redeploy))]
+#[case::aws_process_reload(crate::aws(DeliveryId::Reload))]
+#[case::aws_process_reload_poll(crate::aws(DeliveryId::ReloadPoll))]
+#[case::aws_process_restart(crate::aws(DeliveryId::Restart))]
+#[case::aws_process_redeploy(crate::aws(DeliveryId::Redeploy))]
 fn every_delivery(#[case] place: Place) {}
 
 /// A check that is held under every delivery by which a rotation reaches the running container.
@@ -61,10 +85,39 @@ fn every_delivery(#[case] place: Place) {}
 #[case::vault_process_restart(crate::vault(DeliveryId::Restart))]
 #[case::vault_process_native_template(crate::vault(DeliveryId::NativeTemplate))]
 #[case::vault_process_native_exec(crate::vault(DeliveryId::NativeExec))]
+#[case::doppler_process_reload(crate::doppler(DeliveryId::Reload))]
+#[case::doppler_process_reload_webhook(crate::doppler(DeliveryId::ReloadWebhook))]
+#[case::doppler_process_restart(crate::doppler(DeliveryId::Restart))]
+#[case::onepassword_process_reload(crate::onepassword(DeliveryId::Reload))]
+#[case::onepassword_process_restart(crate::onepassword(DeliveryId::Restart))]
+#[case::aws_process_reload(crate::aws(DeliveryId::Reload))]
+#[case::aws_process_reload_poll(crate::aws(DeliveryId::ReloadPoll))]
+#[case::aws_process_restart(crate::aws(DeliveryId::Restart))]
 fn rotating_deliveries(#[case] place: Place) {}
 
-/// A check whose answer does not depend on the delivery: under the one that needs the least of a candidate.
+/// A check whose answer does not depend on the delivery.
 #[template]
 #[rstest]
-#[case::vault_process_reload_poll(crate::vault(DeliveryId::ReloadPoll))]
+#[case::vault_process_reload(crate::vault(DeliveryId::Reload))]
+#[case::doppler_process_reload(crate::doppler(DeliveryId::Reload))]
+#[case::onepassword_process_reload(crate::onepassword(DeliveryId::Reload))]
+#[case::aws_process_reload(crate::aws(DeliveryId::Reload))]
 fn any_delivery(#[case] place: Place) {}
+
+/// A check of what `restart` alone promises.
+#[template]
+#[rstest]
+#[case::vault_process_restart(crate::vault(DeliveryId::Restart))]
+#[case::doppler_process_restart(crate::doppler(DeliveryId::Restart))]
+#[case::onepassword_process_restart(crate::onepassword(DeliveryId::Restart))]
+#[case::aws_process_restart(crate::aws(DeliveryId::Restart))]
+fn restart_alone(#[case] place: Place) {}
+
+/// The negative control.
+#[template]
+#[rstest]
+#[case::vault_process_redeploy(crate::vault(DeliveryId::Redeploy))]
+#[case::doppler_process_redeploy(crate::doppler(DeliveryId::Redeploy))]
+#[case::onepassword_process_redeploy(crate::onepassword(DeliveryId::Redeploy))]
+#[case::aws_process_redeploy(crate::aws(DeliveryId::Redeploy))]
+fn redeploy_alone(#[case] place: Place) {}

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use harness::candidate::vault::api::{Api, ApiError, text};
+use harness::candidate::Trigger;
+use harness::candidate::api::{Api, ApiError, text};
+use harness::candidate::vault::DIALECT;
 use harness::cell::{Cell, DeliveryId};
 use harness::hold::hold;
 use harness::net;
@@ -104,7 +106,7 @@ impl Remote {
     }
 
     fn api(&self) -> Api {
-        Api::new(&self.address, None, "suites").unwrap()
+        Api::new(&DIALECT, &self.address, None, "suites").unwrap()
     }
 
     /// A target file for this server, changed by `edit`.
@@ -140,22 +142,22 @@ fn run_at(target: &Path) -> Run {
 }
 
 #[rstest]
-#[case::provision("provision.end-to-end", DeliveryId::ReloadPoll, Verdict::Pass)]
-#[case::rotation("rotation.no-redeploy", DeliveryId::ReloadPoll, Verdict::Pass)]
-#[case::reads("audit.reads-recorded", DeliveryId::NativeTemplate, Verdict::Pass)]
-#[case::push_without_notifier("rotation.no-redeploy", DeliveryId::Restart, Verdict::NotSupported)]
+#[case::provision("provision.end-to-end", DeliveryId::ReloadPoll, Some(Trigger::VersionPoll))]
+#[case::reads("audit.reads-recorded", DeliveryId::NativeTemplate, None)]
+#[case::polls_without_notifier("rotation.no-redeploy", DeliveryId::Restart, Some(Trigger::VersionPoll))]
 #[tokio::test]
 async fn a_target_is_used_with_the_documented_rights_and_left_as_it_was(
     #[case] check: &str,
     #[case] delivery: DeliveryId,
-    #[case] verdict: Verdict,
+    #[case] trigger: Option<Trigger>,
 ) {
     let (remote, root, token) = Remote::ready(&documented_policy()).await;
     let before = everything(&root).await;
     let run = run_at(&remote.target(&token, |text| text));
     let evidence = hold(&run, &Cell::new(check, vault(delivery))).await.unwrap();
-    assert_eq!(evidence.judgement.verdict, verdict, "{}", evidence.judgement.reason);
+    assert_eq!(evidence.judgement.verdict, Verdict::Pass, "{}", evidence.judgement.reason);
     assert_eq!(evidence.grade, Grade::SelfHosted);
+    assert_eq!(evidence.record.trigger.map(|used| used.trigger), trigger);
     assert_eq!(everything(&root).await, before, "policies, roles and secrets are as they were");
 }
 
@@ -187,19 +189,13 @@ fn like_vault(folder: &Path, bao: &Bao) -> Bao {
     Bao { path, product: Product::Vault, version: "1.20.0".into() }
 }
 
-#[rstest]
-#[case::polled("audit.reads-recorded", DeliveryId::ReloadPoll, Verdict::Pass)]
-#[case::pushed("audit.reads-recorded", DeliveryId::Reload, Verdict::NotSupported)]
 #[tokio::test]
-async fn a_server_that_cannot_push_is_audited_by_api(
-    #[case] check: &str,
-    #[case] delivery: DeliveryId,
-    #[case] verdict: Verdict,
-) {
+async fn a_server_that_cannot_push_is_polled_and_audited_by_api() {
     let folder = tempfile::tempdir().unwrap();
     let mut tools = Run::current().unwrap().tools;
     tools.bao = like_vault(folder.path(), &tools.bao);
     let run = Run::begin(folder.path(), Owner::of(std::process::id()), tools, None, Vec::new()).unwrap();
-    let evidence = hold(&run, &Cell::new(check, vault(delivery))).await.unwrap();
-    assert_eq!(evidence.judgement.verdict, verdict, "{}", evidence.judgement.reason);
+    let evidence = hold(&run, &Cell::new("audit.reads-recorded", vault(DeliveryId::Reload))).await.unwrap();
+    assert_eq!(evidence.judgement.verdict, Verdict::Pass, "{}", evidence.judgement.reason);
+    assert_eq!(evidence.record.trigger.map(|used| used.trigger), Some(Trigger::VersionPoll));
 }

@@ -5,7 +5,7 @@ use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::holds;
-use crate::{rotating_deliveries, vault};
+use crate::{redeploy_alone, restart_alone, rotating_deliveries};
 
 #[apply(rotating_deliveries)]
 #[tokio::test]
@@ -25,15 +25,13 @@ async fn burst(#[case] place: Place) {
     holds("rotation.burst", place).await;
 }
 
-#[rstest]
-#[case::vault_process_redeploy(vault(DeliveryId::Redeploy))]
+#[apply(redeploy_alone)]
 #[tokio::test]
 async fn redeploy_only(#[case] place: Place) {
     holds("rotation.redeploy-only", place).await;
 }
 
-#[rstest]
-#[case::vault_process_restart(vault(DeliveryId::Restart))]
+#[apply(restart_alone)]
 #[tokio::test]
 async fn no_downtime(#[case] place: Place) {
     holds("rotation.no-downtime", place).await;

@@ -52,22 +52,14 @@ const PATIENCE: Duration = Duration::from_millis(2500);
 )]
 #[case::rotation_no_downtime_down("rotation.no-downtime", DeliveryId::Restart, Harm::Delivery(Saboteur::AnswersNobody))]
 #[case::rotation_burst("rotation.burst", DeliveryId::Reload, Harm::Backend(Tamper::OldValueAgain))]
-#[case::audit_rotation_recorded(
-    "audit.rotation-recorded",
-    DeliveryId::ReloadPoll,
-    Harm::Backend(Tamper::NoWritesInLog)
-)]
+#[case::audit_rotation_recorded("audit.rotation-recorded", DeliveryId::Reload, Harm::Backend(Tamper::NoWritesInLog))]
 #[case::audit_reads_recorded("audit.reads-recorded", DeliveryId::Reload, Harm::Backend(Tamper::NoReadsInLog))]
 #[case::audit_reads_of_old_value("audit.reads-recorded", DeliveryId::Reload, Harm::Backend(Tamper::StaleReadsInLog))]
-#[case::audit_denial_recorded("audit.denial-recorded", DeliveryId::ReloadPoll, Harm::Backend(Tamper::NoDenialsInLog))]
-#[case::audit_no_plaintext("audit.no-plaintext", DeliveryId::ReloadPoll, Harm::Backend(Tamper::PlaintextInLog))]
-#[case::scope_isolated("scope.isolated", DeliveryId::ReloadPoll, Harm::Backend(Tamper::ReadsEverywhere))]
-#[case::scope_same_name("scope.same-name", DeliveryId::ReloadPoll, Harm::Backend(Tamper::OneValueForAll))]
-#[case::scope_reader_cannot_write(
-    "scope.reader-cannot-write",
-    DeliveryId::ReloadPoll,
-    Harm::Backend(Tamper::ReadersWrite)
-)]
+#[case::audit_denial_recorded("audit.denial-recorded", DeliveryId::Reload, Harm::Backend(Tamper::NoDenialsInLog))]
+#[case::audit_no_plaintext("audit.no-plaintext", DeliveryId::Reload, Harm::Backend(Tamper::PlaintextInLog))]
+#[case::scope_isolated("scope.isolated", DeliveryId::Reload, Harm::Backend(Tamper::ReadsEverywhere))]
+#[case::scope_same_name("scope.same-name", DeliveryId::Reload, Harm::Backend(Tamper::OneValueForAll))]
+#[case::scope_reader_cannot_write("scope.reader-cannot-write", DeliveryId::Reload, Harm::Backend(Tamper::ReadersWrite))]
 #[case::hygiene_no_leak_log("hygiene.no-leak", DeliveryId::Redeploy, Harm::Delivery(Saboteur::LeaksToLog))]
 #[case::hygiene_no_leak_arguments("hygiene.no-leak", DeliveryId::Redeploy, Harm::Delivery(Saboteur::LeaksToArguments))]
 #[case::hygiene_no_leak_file("hygiene.no-leak", DeliveryId::Redeploy, Harm::Delivery(Saboteur::LeaksToFile))]

@@ -53,10 +53,12 @@ pub enum PlatformId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeliveryId {
-    /// The sidecar re-renders the env file and signals the app; it learns of a rotation by push.
+    /// The sidecar re-renders the env file and signals the app; it learns of a rotation by the best trigger there is.
     Reload,
     /// As `reload`, but the sidecar learns of a rotation by polling the version.
     ReloadPoll,
+    /// As `reload`, but the sidecar learns of a rotation by the vendor's signed webhook.
+    ReloadWebhook,
     /// The sidecar starts a new instance, waits until it is ready and drains the old one.
     Restart,
     /// The vendor's own agent renders the env file and signals the app.
@@ -81,13 +83,32 @@ pub enum Reach {
 
 impl DeliveryId {
     /// Every delivery, in the order of the reports.
-    pub const ALL: [Self; 6] =
-        [Self::Reload, Self::ReloadPoll, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Redeploy];
+    pub const ALL: [Self; 7] = [
+        Self::Reload,
+        Self::ReloadPoll,
+        Self::ReloadWebhook,
+        Self::Restart,
+        Self::NativeTemplate,
+        Self::NativeExec,
+        Self::Redeploy,
+    ];
+
+    /// The deliveries that there are for a candidate. Where the best trigger is the only one, no delivery names it.
+    pub fn offered_by(candidate: CandidateId) -> &'static [Self] {
+        match candidate {
+            CandidateId::Vault => {
+                &[Self::Reload, Self::ReloadPoll, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Redeploy]
+            }
+            CandidateId::Doppler => &[Self::Reload, Self::ReloadWebhook, Self::Restart, Self::Redeploy],
+            CandidateId::Onepassword => &[Self::Reload, Self::Restart, Self::Redeploy],
+            CandidateId::Aws => &[Self::Reload, Self::ReloadPoll, Self::Restart, Self::Redeploy],
+        }
+    }
 
     /// What a rotation does to the instances of the probe.
     pub fn reach(self) -> Reach {
         match self {
-            Self::Reload | Self::ReloadPoll | Self::NativeTemplate => Reach::SameInstance,
+            Self::Reload | Self::ReloadPoll | Self::ReloadWebhook | Self::NativeTemplate => Reach::SameInstance,
             Self::Restart | Self::NativeExec => Reach::NewInstance,
             Self::Redeploy => Reach::Nothing,
         }
@@ -98,8 +119,13 @@ impl DeliveryId {
     /// What the delivery needs of the candidate.
     pub fn needs(self) -> &'static [Capability] {
         match self {
-            Self::Reload | Self::Restart => &[Capability::Push],
-            Self::ReloadPoll | Self::NativeTemplate | Self::NativeExec | Self::Redeploy => &[],
+            Self::ReloadWebhook => &[Capability::Webhook],
+            Self::Reload
+            | Self::ReloadPoll
+            | Self::Restart
+            | Self::NativeTemplate
+            | Self::NativeExec
+            | Self::Redeploy => &[],
         }
     }
 }

@@ -10,8 +10,10 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use probe::observation::Observation;
 use serde::{Deserialize, Serialize};
+use sidecar::config::DeliverConfig;
 
-use crate::candidate::AuditEntry;
+use crate::candidate::tariff::Calls;
+use crate::candidate::{AuditEntry, Trigger};
 use crate::cell::Cell;
 use crate::redact::Redactor;
 use crate::verdict::{Grade, Judgement};
@@ -43,6 +45,16 @@ pub struct Summary {
     pub max_ms: f64,
 }
 
+impl TriggerUse {
+    /// The trigger of a sidecar with this configuration.
+    pub fn of(trigger: Trigger, config: &DeliverConfig) -> Self {
+        let cost = sidecar::cost::of(&config.source, &config.trigger);
+        let looks_per_hour = 3600.0 / cost.look_every.as_secs_f64();
+        let calls = Calls { per_hour: looks_per_hour * f64::from(cost.per_look), per_rotation: cost.per_rotation };
+        Self { trigger, calls }
+    }
+}
+
 impl Summary {
     /// Of these latencies in milliseconds, unless there is none.
     pub fn of(latencies: impl IntoIterator<Item = f64>) -> Option<Self> {
@@ -61,6 +73,15 @@ pub fn millis(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// A trigger at work.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TriggerUse {
+    /// The trigger.
+    pub trigger: Trigger,
+    /// The API calls that it makes for one container.
+    pub calls: Calls,
+}
+
 /// What a cell saw on its way.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Record {
@@ -72,6 +93,8 @@ pub struct Record {
     pub observations: BTreeMap<String, Vec<Observation>>,
     /// What the audit log said about the secret.
     pub audit: Vec<AuditEntry>,
+    /// By what the delivery learns of a rotation, where it does, and what that costs.
+    pub trigger: Option<TriggerUse>,
     /// Name and version of everything that took part.
     pub versions: BTreeMap<String, String>,
     /// What else is worth knowing.

@@ -21,16 +21,21 @@ pub struct Row {
 }
 
 /// The candidates and platforms that have a driver.
-pub const PLACES: [(CandidateId, PlatformId); 1] = [(CandidateId::Vault, PlatformId::Process)];
+pub const PLACES: [(CandidateId, PlatformId); 4] = [
+    (CandidateId::Vault, PlatformId::Process),
+    (CandidateId::Doppler, PlatformId::Process),
+    (CandidateId::Onepassword, PlatformId::Process),
+    (CandidateId::Aws, PlatformId::Process),
+];
 
 /// Every cell, in the order of the reports: by candidate, platform, check, delivery.
 pub fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for (candidate, platform) in PLACES {
         for check in check::ALL {
-            for delivery in DeliveryId::ALL {
-                if check.about().spread.holds_for(delivery) {
-                    cells.push(Cell::new(check.about().id, Place::new(candidate, platform, delivery)));
+            for delivery in DeliveryId::offered_by(candidate) {
+                if check.about().spread.holds_for(*delivery) {
+                    cells.push(Cell::new(check.about().id, Place::new(candidate, platform, *delivery)));
                 }
             }
         }
@@ -143,8 +148,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case::whole_suite(&["scope"], &[], 3)]
-    #[case::one_check(&["rotation.burst"], &[DeliveryId::Restart], 1)]
+    #[case::whole_suite(&["scope"], &[], 3 * 4)]
+    #[case::one_check(&["rotation.burst"], &[DeliveryId::Restart], 4)]
+    #[case::what_one_candidate_has(&["rotation.burst"], &[DeliveryId::ReloadWebhook], 1)]
     fn a_selection_narrows(#[case] checks: &[&str], #[case] deliveries: &[DeliveryId], #[case] expected: usize) {
         let checks = checks.iter().map(ToString::to_string).collect();
         let selection = Selection { checks, deliveries: deliveries.to_vec(), ..Selection::default() };

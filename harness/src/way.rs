@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use probe::observation::RunKey;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::candidate::PROBED_NAME;
-use crate::candidate::vault::{Remote, Vault};
-use crate::candidate::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Written};
-use crate::cell::{CandidateId, Cell, DeliveryId, Environment, PlatformId};
+use crate::candidate::{self, Access, AuditEntry, Candidate, Capability, Gap, PROBED_NAME, Reader, Setup, Written};
+use crate::cell::{Cell, DeliveryId, Environment, PlatformId};
+use crate::check::Trace;
 use crate::delivery::{self, Delivery, Deployment, Scene};
 use crate::evidence::{Record, Sample, millis};
 use crate::files::{PrivateFolder, write_private};
@@ -36,9 +35,6 @@ pub const CONTAINER: &str = "app";
 /// The value of the proof of concept.
 pub const HELLO: &str = "hello";
 
-/// The backend's log is complete when the call returns; this is for one that is read across a network.
-const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
-
 /// A deployment stands in a fraction of a second; this is for a machine in trouble.
 const DEPLOY_LIMIT: Duration = Duration::from_secs(30);
 
@@ -50,7 +46,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct App(usize);
 
 /// A rotation, and when its value was observed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rotation {
     /// The write.
     pub written: Written,
@@ -125,16 +121,14 @@ impl Way {
             ProcessPlatform::new(&own, &logs, run, &redactor)
         };
         let user_agent = format!("secrets-conformance/{} ({cell})", env!("CARGO_PKG_VERSION"));
-        let candidate: Box<dyn Candidate> = match cell.place.candidate {
-            CandidateId::Vault => match Remote::of(&targets, &format!("conformance-{}-{unique}", run.id))? {
-                Some(remote) => Box::new(Vault::remote(remote, Some(&run.tools.bao), &user_agent)?),
-                None => {
-                    let own = process("backend")?;
-                    Box::new(Vault::own(own, &run.tools.bao, &run.tools.sidecar, &user_agent).await?)
-                }
-            },
-            other => bail!("failed to set out: the candidate `{other}` has no driver yet"),
+        let setup = Setup {
+            targets: &targets,
+            scope: format!("conformance-{}-{unique}", run.id),
+            platform: process("backend")?,
+            tools: &run.tools,
+            user_agent,
         };
+        let candidate = candidate::open(cell.place.candidate, setup).await?;
         let key_text = random::token(32)?;
         let key_file = folder.path().join("digest.key");
         write_private(&key_file, key_text.expose_secret())?;
@@ -269,6 +263,7 @@ impl Way {
         let deployment = self.delivery.deploy(&mut scene).await.context("failed to deploy the probe")?;
         self.record.steps = self.candidate.steps();
         tracing::info!(container, %environment, identity = deployment.identity(), "deployed the probe");
+        self.record.trigger = deployment.trigger;
         self.containers.push(Container { reader, deployment });
         Ok(App(self.containers.len() - 1))
     }
@@ -369,7 +364,7 @@ impl Way {
     pub async fn audit_until(&mut self, enough: impl Fn(&[AuditEntry]) -> bool) -> Result<Vec<AuditEntry>> {
         let mut entries = self.candidate.audit().await?;
         let mut broken = None;
-        let looked = ready::until("the audit log", AUDIT_PATIENCE, async || {
+        let looked = ready::until("the audit log", self.candidate.audit_patience(), async || {
             if !enough(&entries) {
                 match self.candidate.audit().await {
                     Ok(later) => entries = later,
@@ -397,12 +392,18 @@ impl Way {
         self.candidate.audit_raw().await
     }
 
-    /// The audit log's fingerprint of a value.
+    /// What this write of this value leaves in the audit log.
     ///
     /// # Errors
-    /// The backend does not tell.
-    pub async fn fingerprint(&mut self, value: &SecretString) -> Result<String> {
-        self.candidate.fingerprint(value).await.context("failed to ask for the audit log's fingerprint")
+    /// The backend does not tell, or its log could prove nothing.
+    pub async fn trace(&mut self, written: &Written, value: &SecretString) -> Result<Trace> {
+        let fingerprint = self.candidate.fingerprint(value).await;
+        let fingerprint = fingerprint.context("failed to ask for the audit log's fingerprint")?;
+        ensure!(
+            written.logged_as.is_some() || fingerprint.is_some(),
+            "failed to look for a write in the audit log: it names neither versions nor values"
+        );
+        Ok(Trace { version: written.logged_as.clone(), fingerprint })
     }
 
     /// The identity under which rotations stand in the audit log.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
 use harness::candidate::PROBED_NAME;
 use harness::candidate::{
-    Access, Action, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, Reader, TriggerKind, Written,
+    Access, Action, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, Reader, Trigger, Written,
 };
 use harness::cell::Environment;
 use harness::observations::Values;
@@ -90,7 +91,9 @@ impl Candidate for Tampered {
             Tamper::TrimmedValues => values.values_mut().for_each(|value| *value = value.expose_secret().trim().into()),
             Tamper::LostRotation if !first => {
                 let now = Instant::now();
-                return Ok(Written { version: self.written.len() as u64, sent: now, acknowledged: now });
+                let version = self.written.len() as u64;
+                let logged_as = Some(version.to_string());
+                return Ok(Written { version, logged_as, sent: now, acknowledged: now });
             }
             Tamper::OneValueForAll => {
                 for environment in Environment::ALL {
@@ -133,7 +136,7 @@ impl Candidate for Tampered {
             Tamper::NoDenialsInLog => entry.allowed,
             Tamper::StaleReadsInLog => {
                 if entry.action == Action::Read {
-                    entry.version = Some(1);
+                    entry.version = Some("1".into());
                 }
                 true
             }
@@ -152,7 +155,11 @@ impl Candidate for Tampered {
         Ok(log)
     }
 
-    async fn fingerprint(&self, value: &SecretString) -> Result<String> {
+    fn audit_patience(&self) -> Duration {
+        self.inner.audit_patience()
+    }
+
+    async fn fingerprint(&self, value: &SecretString) -> Result<Option<String>> {
         self.inner.fingerprint(value).await
     }
 
@@ -164,8 +171,12 @@ impl Candidate for Tampered {
         self.inner.source(reader)
     }
 
-    fn trigger(&self, kind: TriggerKind) -> Result<sidecar::config::TriggerConfig> {
-        self.inner.trigger(kind)
+    fn triggers(&self) -> Vec<Trigger> {
+        self.inner.triggers()
+    }
+
+    async fn trigger(&mut self, trigger: Trigger) -> Result<sidecar::config::TriggerConfig> {
+        self.inner.trigger(trigger).await
     }
 
     fn native(&self, request: &NativeRequest<'_>) -> Result<NativePlan> {

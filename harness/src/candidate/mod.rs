@@ -1,9 +1,17 @@
 //! Candidates: drivers for the four backends. A driver knows its vendor and nothing of checks.
 
+pub mod api;
+pub mod aws;
+pub mod doppler;
+mod notifier;
+pub mod onepassword;
+pub mod tariff;
 pub mod vault;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
@@ -11,9 +19,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::cell::{DeliveryId, Environment};
+use crate::cell::{CandidateId, DeliveryId, Environment};
 use crate::observations::Values;
 use crate::platform::Workload;
+use crate::platform::process::ProcessPlatform;
+use crate::target::Targets;
+use crate::tools::Tools;
 
 /// The name that the proof of concept delivers; its fingerprint is what audit entries carry.
 pub const PROBED_NAME: &str = "POC_TEST_VALUE";
@@ -22,14 +33,18 @@ pub const PROBED_NAME: &str = "POC_TEST_VALUE";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capability {
-    /// It says by itself that a secret was rotated.
-    Push,
+    /// All that a container needs of it can be made by API: environments, identities, secrets.
+    ProvisionByApi,
+    /// It sends a signed request to a receiver when a secret was rotated.
+    Webhook,
     /// Its audit log shows writes.
     AuditWrites,
     /// Its audit log shows reads, with the identity of the reader.
     AuditReads,
     /// Its audit log shows what was denied.
     AuditDenials,
+    /// Its audit log shows no values.
+    AuditConceals,
     /// It has identities that may read one environment and nothing else.
     ScopedReaders,
 }
@@ -55,10 +70,12 @@ pub struct Reader {
 }
 
 /// A write that the backend acknowledged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Written {
-    /// The version that the secret has since; it only grows.
+    /// The version that the secret has since; it only grows. Counted by the driver where the vendor counts none.
     pub version: u64,
+    /// How the audit log names this version, where it names versions.
+    pub logged_as: Option<String>,
     /// When the request was sent: the start of the latency.
     pub sent: Instant,
     /// When the acknowledgement was here.
@@ -102,19 +119,38 @@ pub struct AuditEntry {
     pub allowed: bool,
     /// Who did it, as the log names them: a container, or the rotator.
     pub identity: String,
-    /// The version that was written or read, where the log says so.
-    pub version: Option<u64>,
+    /// The version that was written or read, as the log names it, where it does.
+    pub version: Option<String>,
     /// The log's own fingerprint of the value of `POC_TEST_VALUE`, where it has one.
     pub fingerprint: Option<String>,
 }
 
 /// How the sidecar learns of a rotation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TriggerKind {
-    /// The backend says so.
-    Push,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// The backend's audit device tells a notifier, which tells the sidecar.
+    AuditPush,
+    /// The backend's own event stream, which the sidecar holds open.
+    WatchStream,
+    /// The backend's signed webhook tells a notifier, which tells the sidecar.
+    Webhook,
+    /// The backend's event about a moved label tells a notifier, which tells the sidecar.
+    LabelEvent,
     /// The sidecar asks for the version.
-    Poll,
+    VersionPoll,
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::AuditPush => "audit-push",
+            Self::WatchStream => "watch-stream",
+            Self::Webhook => "webhook",
+            Self::LabelEvent => "label-event",
+            Self::VersionPoll => "version-poll",
+        })
+    }
 }
 
 /// The vendor's own delivery: its agent, ready to start.
@@ -125,7 +161,7 @@ pub struct NativePlan {
     /// The env file that it renders, where it does not start the app itself.
     pub env_file: Option<PathBuf>,
     /// The longest time that the agent itself waits before a rotation goes on: its poll and its debounce.
-    pub unavoidable: std::time::Duration,
+    pub unavoidable: Duration,
 }
 
 /// What a native delivery is to deliver, and to whom.
@@ -143,6 +179,55 @@ pub struct NativeRequest<'a> {
     pub app: &'a Path,
     /// The app's pid file, for an agent that signals it.
     pub pid_file: &'a Path,
+}
+
+/// What a driver is set up with.
+pub struct Setup<'a> {
+    /// Where it may find a backend that is there already.
+    pub targets: &'a Targets,
+    /// What everything is named after that the cell makes there: unique, lower-case letters, digits and `-`.
+    pub scope: String,
+    /// Where processes of a backend of the cell's own run.
+    pub platform: ProcessPlatform,
+    /// The programs.
+    pub tools: &'a Tools,
+    /// How calls name themselves: an entry of the audit log can be tied to a cell.
+    pub user_agent: String,
+}
+
+/// Starts the backend of this candidate, or reaches the one that the targets name. Nothing is provisioned yet.
+///
+/// # Errors
+/// The backend does not start, or the target cannot be used.
+pub async fn open(id: CandidateId, setup: Setup<'_>) -> Result<Box<dyn Candidate>> {
+    Ok(match id {
+        CandidateId::Vault => Box::new(vault::Vault::new(setup).await?),
+        CandidateId::Doppler => Box::new(doppler::Doppler::new(setup).await?),
+        CandidateId::Onepassword => Box::new(onepassword::Onepassword::new(setup).await?),
+        CandidateId::Aws => Box::new(aws::Aws::new(setup).await?),
+    })
+}
+
+/// Removes everything whose name begins with `scope` from the targets, and says from where it removed what.
+///
+/// # Errors
+/// A target cannot be reached, or its credential may not list or delete.
+pub async fn reap(targets: &Targets, scope: &str) -> Result<Vec<(CandidateId, String)>> {
+    let mut removed = Vec::new();
+    let mut remove = |candidate, each: Vec<String>| removed.extend(each.into_iter().map(|one| (candidate, one)));
+    if let Some(remote) = vault::Remote::of(targets, scope)? {
+        remove(CandidateId::Vault, vault::reap(&remote).await?);
+    }
+    if let Some(remote) = doppler::Remote::of(targets, scope)? {
+        remove(CandidateId::Doppler, doppler::reap(&remote).await?);
+    }
+    if let Some(remote) = onepassword::Remote::of(targets, scope)? {
+        remove(CandidateId::Onepassword, onepassword::reap(&remote).await?);
+    }
+    if let Some(remote) = aws::Remote::of(targets, scope)? {
+        remove(CandidateId::Aws, aws::reap(&remote).await?);
+    }
+    Ok(removed)
 }
 
 /// A backend under test.
@@ -178,8 +263,14 @@ pub trait Candidate {
     /// The audit log as it is stored, to be searched for plaintext.
     async fn audit_raw(&self) -> Result<Vec<u8>>;
 
-    /// The audit log's fingerprint of a value.
-    async fn fingerprint(&self, value: &secrecy::SecretString) -> Result<String>;
+    /// How long an entry may take to show in the audit log.
+    fn audit_patience(&self) -> Duration {
+        // The log is complete when the call returns; this is for one that is read across a network.
+        Duration::from_secs(5)
+    }
+
+    /// The audit log's fingerprint of a value, where it has fingerprints.
+    async fn fingerprint(&self, value: &secrecy::SecretString) -> Result<Option<String>>;
 
     /// The identity under which rotations stand in the audit log.
     fn rotator(&self) -> &'static str;
@@ -187,11 +278,16 @@ pub trait Candidate {
     /// Where a sidecar with this identity reads.
     fn source(&self, reader: &Reader) -> Result<sidecar::config::SourceConfig>;
 
-    /// How a sidecar learns of a rotation.
-    fn trigger(&self, kind: TriggerKind) -> Result<sidecar::config::TriggerConfig>;
+    /// The triggers that this backend, as it is set up, really has: the best first, at least one.
+    fn triggers(&self) -> Vec<Trigger>;
+
+    /// Sets up a trigger, one of [`Self::triggers`], for a sidecar.
+    async fn trigger(&mut self, trigger: Trigger) -> Result<sidecar::config::TriggerConfig>;
 
     /// The vendor's own delivery.
-    fn native(&self, request: &NativeRequest<'_>) -> Result<NativePlan>;
+    fn native(&self, request: &NativeRequest<'_>) -> Result<NativePlan> {
+        anyhow::bail!("failed to deploy: {} is not offered for this candidate", request.delivery)
+    }
 
     /// Places where the backend's own output held a secret.
     fn leaks(&self) -> Vec<String>;

@@ -16,7 +16,7 @@ const ABOUT: About = About {
     id: "audit.denial-recorded",
     sentence: "The audit log shows a read that was denied, with the identity that tried it",
     answers: &[Question::Audit],
-    spread: Spread::Only(DeliveryId::ReloadPoll),
+    spread: Spread::Only(DeliveryId::Reload),
     needs: &[Capability::AuditDenials, Capability::ScopedReaders],
 };
 

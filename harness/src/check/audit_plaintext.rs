@@ -19,8 +19,8 @@ const ABOUT: About = About {
     id: "audit.no-plaintext",
     sentence: "No value stands in the audit log, in any encoding, after it was written, rotated and read",
     answers: &[Question::Audit],
-    spread: Spread::Only(DeliveryId::ReloadPoll),
-    needs: &[Capability::AuditWrites],
+    spread: Spread::Only(DeliveryId::Reload),
+    needs: &[Capability::AuditWrites, Capability::AuditConceals],
 };
 
 #[async_trait(?Send)]
@@ -35,17 +35,16 @@ impl Check for NoPlaintext {
         let app = way.deploy(&probed_names()).await?;
         way.observe(app, &first).await?;
         let rotated = way.fresh_values()?;
-        let seen = way.rotate(app, &rotated).await?.seen.is_some();
+        let rotation = way.rotate(app, &rotated).await?;
         // The log must be shown to be the one that recorded all this before its silence means anything.
-        let fingerprint = way.fingerprint(&rotated[PROBED_NAME]).await?;
-        let recorded =
-            way.audit_until(|entries| entries.iter().any(|e| e.fingerprint.as_ref() == Some(&fingerprint))).await?;
-        let recorded = recorded.iter().any(|entry| entry.fingerprint.as_ref() == Some(&fingerprint));
+        let trace = way.trace(&rotation.written, &rotated[PROBED_NAME]).await?;
+        let recorded = way.audit_until(|entries| entries.iter().any(|entry| trace.is_left_by(entry))).await?;
+        let recorded = recorded.iter().any(|entry| trace.is_left_by(entry));
         let log = way.audit_raw().await?;
         let values = [&first, &rotated].map(|values| values[PROBED_NAME].expose_secret().to_owned());
         let found = values.iter().filter(|value| leaks(value, &log)).count();
         way.record.notes.push(format!("searched {} bytes of the audit log of {HOME}", log.len()));
-        Ok(judge(seen && recorded, log.len(), found))
+        Ok(judge(rotation.seen.is_some() && recorded, log.len(), found))
     }
 }
 
@@ -57,7 +56,7 @@ fn judge(recorded: bool, searched: usize, found: usize) -> Judgement {
     if found > 0 {
         faults.push(format!("{found} values stand in the log in plain text or in an encoding of it"));
     }
-    Judgement::from_faults(&faults, || format!("{searched} bytes of log hold fingerprints and no value"))
+    Judgement::from_faults(&faults, || format!("{searched} bytes of log hold no value"))
 }
 
 #[cfg(test)]

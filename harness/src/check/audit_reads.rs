@@ -3,7 +3,7 @@
 use anyhow::Result;
 use async_trait::async_trait;
 
-use super::{About, Check, Question, Spread};
+use super::{About, Check, Question, Spread, Trace};
 use crate::candidate::PROBED_NAME;
 use crate::candidate::{Action, AuditEntry, Capability};
 use crate::verdict::Judgement;
@@ -33,20 +33,19 @@ impl Check for ReadsRecorded {
         if rotation.seen.is_none() {
             return Ok(Judgement::fail("the rotated value never arrived, so nobody can have read it"));
         }
-        let version = rotation.written.version;
-        let fingerprint = way.fingerprint(&rotated[PROBED_NAME]).await?;
-        let entries = way.audit_until(|entries| judge(version, &fingerprint, entries).is_ok()).await?;
-        Ok(match judge(version, &fingerprint, &entries) {
-            Ok(id) => Judgement::pass(format!("entry {id} shows that {CONTAINER} read version {version}")),
+        let trace = way.trace(&rotation.written, &rotated[PROBED_NAME]).await?;
+        let entries = way.audit_until(|entries| judge(&trace, entries).is_ok()).await?;
+        Ok(match judge(&trace, &entries) {
+            Ok(id) => Judgement::pass(format!("entry {id} shows that {CONTAINER} read {trace}")),
             Err(reason) => Judgement::fail(reason),
         })
     }
 }
 
 /// Never a count: pollers are logged often, caches not at all.
-fn judge(version: u64, fingerprint: &str, entries: &[AuditEntry]) -> Result<String, String> {
-    if !entries.iter().any(|e| e.action == Action::Update && e.version == Some(version)) {
-        return Err(format!("the log does not show rotation {version}"));
+fn judge(trace: &Trace, entries: &[AuditEntry]) -> Result<String, String> {
+    if !entries.iter().any(|e| e.action == Action::Update && trace.is_named_by(e)) {
+        return Err(format!("the log does not show the rotation to {trace}"));
     }
     let reads = entries.iter().filter(|e| e.action == Action::Read && e.allowed && e.environment == HOME);
     let (own, others): (Vec<_>, Vec<_>) = reads.partition(|entry| entry.identity == CONTAINER);
@@ -54,11 +53,11 @@ fn judge(version: u64, fingerprint: &str, entries: &[AuditEntry]) -> Result<Stri
         return Err(format!("none of {} reads in the log is by {CONTAINER}", others.len()));
     }
     // The version tells before from after, which the times do not: each audit device stamps its own.
-    let after: Vec<_> = own.iter().filter(|entry| entry.version == Some(version)).collect();
+    let after: Vec<_> = own.iter().filter(|entry| trace.is_named_by(entry)).collect();
     if after.is_empty() {
-        return Err(format!("none of {} reads by {CONTAINER} is of version {version}", own.len()));
+        return Err(format!("none of {} reads by {CONTAINER} is of {trace}", own.len()));
     }
-    let proven = after.iter().find(|entry| entry.fingerprint.as_deref() == Some(fingerprint));
+    let proven = after.iter().find(|entry| trace.is_left_by(entry));
     proven.map(|entry| entry.id.clone()).ok_or_else(|| "the fingerprint of what was read is another value's".to_owned())
 }
 
@@ -67,7 +66,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::check::samples::{entry, later};
+    use crate::check::samples::{entry, later, trace, without_fingerprint};
 
     fn rotation() -> AuditEntry {
         later(entry(Action::Update, 2, "rotator", "f2"), 10)
@@ -84,6 +83,14 @@ mod tests {
     #[case::no_rotation(&[later(entry(Action::Read, 2, CONTAINER, "f2"), 11)], false)]
     #[case::empty(&[], false)]
     fn the_read_must_match_in_full(#[case] entries: &[AuditEntry], #[case] holds: bool) {
-        assert_eq!(judge(2, "f2", entries).is_ok(), holds);
+        assert_eq!(judge(&trace("2", "f2"), entries).is_ok(), holds);
+    }
+
+    #[rstest]
+    #[case::of_the_version(2, true)]
+    #[case::of_the_version_before(1, false)]
+    fn a_log_without_fingerprints_proves_by_the_version(#[case] version: u64, #[case] holds: bool) {
+        let entries = [rotation(), later(entry(Action::Read, version, CONTAINER, ""), 11)].map(without_fingerprint);
+        assert_eq!(judge(&Trace { fingerprint: None, ..trace("2", "") }, &entries).is_ok(), holds);
     }
 }

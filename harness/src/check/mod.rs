@@ -20,11 +20,13 @@ mod scope_isolated;
 mod scope_same_name;
 mod scope_write;
 
+use std::fmt;
+
 use anyhow::Result;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::candidate::Capability;
+use crate::candidate::{AuditEntry, Capability};
 use crate::cell::{DeliveryId, Reach};
 use crate::verdict::Judgement;
 use crate::way::Way;
@@ -112,6 +114,39 @@ pub struct About {
     pub needs: &'static [Capability],
 }
 
+/// What a write leaves in the audit log: the version's name, the value's fingerprint, as far as the log has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// How the log names the version, where it names versions.
+    pub version: Option<String>,
+    /// The log's own fingerprint of the value, where it has fingerprints.
+    pub fingerprint: Option<String>,
+}
+
+impl Trace {
+    /// Whether an entry is about this write: by its version, and by its fingerprint in a log that names no versions.
+    pub fn is_named_by(&self, entry: &AuditEntry) -> bool {
+        match &self.version {
+            Some(version) => entry.version.as_ref() == Some(version),
+            None => self.fingerprint.is_some() && entry.fingerprint == self.fingerprint,
+        }
+    }
+
+    /// Whether an entry proves this write, by all that the log has.
+    pub fn is_left_by(&self, entry: &AuditEntry) -> bool {
+        self.is_named_by(entry) && (self.fingerprint.is_none() || entry.fingerprint == self.fingerprint)
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(version) => write!(f, "version {version}"),
+            None => f.write_str("the value's fingerprint"),
+        }
+    }
+}
+
 /// One assertion.
 #[async_trait(?Send)]
 pub trait Check: Sync {
@@ -120,6 +155,16 @@ pub trait Check: Sync {
 
     /// Walks the way and judges what it saw.
     async fn drive(&self, way: &mut Way) -> Result<Judgement>;
+}
+
+/// The judgement where the log shows no denials: what was tried decides whether it failed, and the gap keeps it from a
+/// pass. None where the log can tell the rest.
+fn unlogged(way: &Way, faults: &[String], held: &str) -> Option<Judgement> {
+    let gap = way.gap(Capability::AuditDenials)?;
+    Some(match faults {
+        [] => Judgement::not_supported(format!("{held}, but {} (source: {})", gap.reason, gap.source)),
+        faults => Judgement::from_faults(faults, String::new),
+    })
 }
 
 /// Every check, in the order of the reports.

@@ -4,6 +4,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 
 use super::{About, Check, Question, Spread};
+use crate::candidate::Capability;
 use crate::verdict::Judgement;
 use crate::way::Way;
 
@@ -15,7 +16,7 @@ const ABOUT: About = About {
     sentence: "From an empty backend to the probe showing `hello`, by API only",
     answers: &[Question::Platform, Question::Provisioning],
     spread: Spread::Every,
-    needs: &[],
+    needs: &[Capability::ProvisionByApi],
 };
 
 #[async_trait(?Send)]

@@ -7,6 +7,7 @@ use probe::observation::{Event, Observation, Seen, Source};
 
 use crate::candidate::PROBED_NAME;
 use crate::candidate::{Action, AuditEntry};
+use crate::check::Trace;
 use crate::way::HOME;
 
 /// An observation of `POC_TEST_VALUE` with this digest, or without a value.
@@ -33,9 +34,24 @@ pub(crate) fn entry(action: Action, version: u64, identity: &str, fingerprint: &
         environment: HOME,
         allowed: true,
         identity: identity.into(),
-        version: Some(version),
+        version: Some(version.to_string()),
         fingerprint: Some(fingerprint.into()),
     }
+}
+
+/// The entry in a log that names no versions.
+pub(crate) fn without_version(entry: AuditEntry) -> AuditEntry {
+    AuditEntry { version: None, ..entry }
+}
+
+/// The entry in a log that has no fingerprints.
+pub(crate) fn without_fingerprint(entry: AuditEntry) -> AuditEntry {
+    AuditEntry { fingerprint: None, ..entry }
+}
+
+/// What a write leaves in a log that has both.
+pub(crate) fn trace(version: &str, fingerprint: &str) -> Trace {
+    Trace { version: Some(version.into()), fingerprint: Some(fingerprint.into()) }
 }
 
 /// The entry, logged this many milliseconds later.

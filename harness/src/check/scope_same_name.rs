@@ -19,7 +19,7 @@ const ABOUT: About = About {
     id: "scope.same-name",
     sentence: "One name has three values: each environment's container shows its own, and only ever its own",
     answers: &[Question::Isolation],
-    spread: Spread::Only(DeliveryId::ReloadPoll),
+    spread: Spread::Only(DeliveryId::Reload),
     needs: &[Capability::ScopedReaders],
 };
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use async_trait::async_trait;
 
-use super::{About, Check, Question, Spread};
+use super::{About, Check, Question, Spread, unlogged};
 use crate::candidate::{Access, Action, AuditEntry, Capability};
 use crate::cell::{DeliveryId, Environment};
 use crate::verdict::{Judgement, Verdict};
@@ -16,8 +16,8 @@ const ABOUT: About = About {
     id: "scope.reader-cannot-write",
     sentence: "A container's identity reads its own environment and writes in none, as answer and log agree",
     answers: &[Question::Isolation],
-    spread: Spread::Only(DeliveryId::ReloadPoll),
-    needs: &[Capability::ScopedReaders, Capability::AuditDenials],
+    spread: Spread::Only(DeliveryId::Reload),
+    needs: &[Capability::ScopedReaders],
 };
 
 #[async_trait(?Send)]
@@ -34,12 +34,16 @@ impl Check for ReaderCannotWrite {
         for environment in Environment::ALL {
             writes.push((environment, way.try_write(&reader, environment).await?));
         }
+        if let Some(judgement) = unlogged(way, &access_faults(own, &writes), "no write by the reader was accepted") {
+            return Ok(judgement);
+        }
         let entries = way.audit_until(|entries| judge(own, &writes, entries).verdict == Verdict::Pass).await?;
         Ok(judge(own, &writes, &entries))
     }
 }
 
-fn judge(own: Access, writes: &[(Environment, Access)], entries: &[AuditEntry]) -> Judgement {
+/// What is wrong with what the reader could do.
+fn access_faults(own: Access, writes: &[(Environment, Access)]) -> Vec<String> {
     let mut faults = Vec::new();
     if own == Access::Denied {
         faults.push(format!("the reader may not even read {HOME}"));
@@ -49,6 +53,11 @@ fn judge(own: Access, writes: &[(Environment, Access)], entries: &[AuditEntry]) 
     if writes.len() < Environment::ALL.len() {
         faults.push(format!("writing was tried in {} environments only", writes.len()));
     }
+    faults
+}
+
+fn judge(own: Access, writes: &[(Environment, Access)], entries: &[AuditEntry]) -> Judgement {
+    let mut faults = access_faults(own, writes);
     let own: Vec<_> = entries.iter().filter(|e| e.identity == CONTAINER && e.action != Action::Read).collect();
     if own.iter().any(|entry| entry.allowed) {
         faults.push("the log shows a write by the reader".to_owned());

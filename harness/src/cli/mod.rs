@@ -1,6 +1,7 @@
 //! The command `conformance`.
 
 mod bench;
+mod contract;
 mod doctor;
 mod matrix;
 mod nextest;
@@ -65,6 +66,8 @@ enum Command {
     Reap(reap::Args),
     /// Measure the latency of each delivery beside yardsticks
     Bench(bench::Args),
+    /// Compare the stand-ins with the services that they stand in for, endpoint by endpoint
+    Contract(contract::Args),
     /// Run every test of the project: the cells, and what holds the suite itself to account
     Test(test::Args),
     /// Build and find what cases need, and begin a run; called by cargo-nextest before the first case
@@ -130,6 +133,7 @@ fn command(command: Command) -> Result<u8> {
             Command::Report(args) => report::report(&args),
             Command::Reap(args) => reap::reap(&args).await,
             Command::Bench(args) => bench::bench(&args).await,
+            Command::Contract(args) => contract::contract(&args).await,
             Command::Tether(_) | Command::Prepare | Command::Test(_) => Ok(EXIT_PASSED),
         }
     })

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::EXIT_PASSED;
-use crate::candidate::vault;
+use super::{EXIT_PASSED, Output};
+use crate::candidate;
 use crate::error::BadInput;
 use crate::preflight::preflight;
+use crate::run::Run;
 use crate::target::Targets;
 
 #[derive(clap::Args)]
@@ -21,6 +22,8 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub(super) async fn reap(args: &Args) -> Result<u8> {
@@ -29,7 +32,14 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
         let remedy = "`cargo conformance report` lists the runs";
         return Err(BadInput::new("RUN", format!("`{run}` is no run's id"), remedy).into());
     }
-    let reaped = crate::reap::reap(args.run.as_deref())?;
+    let mut reaped = crate::reap::reap(args.run.as_deref())?;
+    // A run between two cells has neither processes nor private folders.
+    for run in Run::list(&args.output.folder()).into_iter().filter(Run::is_alive) {
+        let wanted = args.run.as_ref().is_none_or(|wanted| *wanted == run.id);
+        if wanted && !reaped.alive.contains(&run.id) {
+            reaped.alive.push(run.id);
+        }
+    }
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&reaped)?);
     } else {
@@ -51,11 +61,9 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
     {
         let targets = Targets::read(file)?;
         preflight(file, &targets).await?;
-        if let Some(remote) = vault::Remote::of(&targets, &format!("conformance-{run}-"))? {
-            for removed in vault::reap(&remote).await? {
-                // Standard output may be a JSON document.
-                anstream::eprintln!("removed {removed} from {}", remote.address);
-            }
+        for (candidate, removed) in candidate::reap(&targets, &format!("conformance-{run}-")).await? {
+            // Standard output may be a JSON document.
+            anstream::eprintln!("removed {removed} from {candidate}");
         }
     }
     Ok(EXIT_PASSED)

@@ -36,15 +36,22 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<u8> {
-    let cells = args.selection.cells()?;
+    let mut selection = args.selection;
+    // Found out before anything else: a selection that cannot be.
+    selection.cells()?;
     nextest::check_profile(&args.profile)?;
     let output = args.output.folder();
     writable(&output)?;
     let target = args.target.map(|file| std::path::absolute(&file).unwrap_or(file));
     if let Some(file) = &target {
         let targets = Targets::read(file)?;
+        // A file that names one candidate is about that one.
+        if selection.candidates.is_empty() {
+            selection.candidates = targets.named();
+        }
         preflight(file, &targets).await?;
     }
+    let cells = selection.cells()?;
     let left = reap::reap(None)?;
     if !left.processes.is_empty() || !left.folders.is_empty() {
         let (processes, folders) = (left.processes.len(), left.folders.len());

@@ -9,14 +9,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use probe::observation::Observation;
+use sidecar::config::TriggerConfig;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
-use crate::candidate::{Candidate, Reader, TriggerKind};
+use crate::candidate::{Candidate, Reader, Trigger};
 use crate::cell::DeliveryId;
+use crate::evidence::TriggerUse;
 use crate::observations::{Observations, Recorded};
 use crate::platform::{Line, Member, Platform, Workload};
 use crate::tools::Tools;
@@ -58,12 +60,32 @@ impl Scene<'_> {
         }
     }
 
+    /// Sets up the trigger of this choice.
+    async fn trigger(&mut self, choice: Choice) -> Result<(Trigger, TriggerConfig)> {
+        let there = self.candidate.triggers();
+        let trigger = match choice {
+            Choice::Best => *there.first().context("failed to choose a trigger: the candidate has none")?,
+            Choice::Only(only) => only,
+        };
+        ensure!(there.contains(&trigger), "failed to set up the trigger {trigger}: the candidate does not have it");
+        Ok((trigger, self.candidate.trigger(trigger).await?))
+    }
+
     fn probe_settings(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
             ("PROBE_NAMES".to_owned(), self.names.join(",")),
             ("PROBE_KEY_FILE".to_owned(), self.key_file.display().to_string()),
         ])
     }
+}
+
+/// Which of a candidate's triggers a delivery takes.
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    /// The best.
+    Best,
+    /// This one.
+    Only(Trigger),
 }
 
 /// The probe under delivery.
@@ -76,6 +98,8 @@ pub struct Deployment {
     pub secret_files: Vec<PathBuf>,
     /// The longest time that a vendor's mechanism itself holds a rotation back; no code of ours can shorten it.
     pub unavoidable: Duration,
+    /// By what it learns of a rotation, where it does.
+    pub trigger: Option<TriggerUse>,
     members: Vec<Box<dyn Member>>,
 }
 
@@ -86,6 +110,7 @@ impl Deployment {
             address: None,
             secret_files: Vec::new(),
             unavoidable: Duration::ZERO,
+            trigger: None,
             members,
         }
     }
@@ -143,8 +168,9 @@ pub trait Delivery {
 /// The delivery of this name.
 pub fn by_id(id: DeliveryId) -> Box<dyn Delivery> {
     match id {
-        DeliveryId::Reload => Box::new(reload::Reload(TriggerKind::Push)),
-        DeliveryId::ReloadPoll => Box::new(reload::Reload(TriggerKind::Poll)),
+        DeliveryId::Reload => Box::new(reload::Reload(Choice::Best)),
+        DeliveryId::ReloadPoll => Box::new(reload::Reload(Choice::Only(Trigger::VersionPoll))),
+        DeliveryId::ReloadWebhook => Box::new(reload::Reload(Choice::Only(Trigger::Webhook))),
         DeliveryId::Restart => Box::new(restart::Restart),
         DeliveryId::NativeTemplate | DeliveryId::NativeExec => Box::new(native::Native(id)),
         DeliveryId::Redeploy => Box::new(redeploy::Redeploy),

@@ -7,28 +7,30 @@ use async_trait::async_trait;
 use sidecar::config::{DeliverConfig, DeliveryConfig, ReloadConfig};
 use sidecar::status::{Event, Status};
 
-use super::{Delivery, Deployment, Scene};
-use crate::candidate::TriggerKind;
+use super::{Choice, Delivery, Deployment, Scene};
+use crate::candidate::Trigger;
+use crate::evidence::TriggerUse;
 use crate::files::write_private;
 use crate::platform::{Member, Workload, line, take_out};
 
 /// The sidecar beside the app, told of rotations by this trigger.
-pub(super) struct Reload(pub(super) TriggerKind);
+pub(super) struct Reload(pub(super) Choice);
 
 #[async_trait(?Send)]
 impl Delivery for Reload {
     async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
         let (env_file, pid_file) = (scene.file("env"), scene.file("pid"));
+        let (trigger, config) = scene.trigger(self.0).await?;
         let deliver = DeliverConfig {
             names: scene.names.to_vec(),
             source: scene.candidate.source(scene.reader)?,
-            trigger: scene.candidate.trigger(self.0)?,
+            trigger: config,
             delivery: DeliveryConfig::Reload(ReloadConfig { env_file: env_file.clone(), pid_file: pid_file.clone() }),
         };
         let mut sidecar = start_sidecar(scene, &deliver).await?;
         // The app is started when its file is there, as an init container would see to.
-        // Told by push is what is promised: a sidecar that fell back to asking must not pass for one that is told.
-        let (rendered, told) = (Cell::new(false), Cell::new(self.0 == TriggerKind::Poll));
+        // A sidecar that fell back to asking must not pass for one that is told.
+        let (rendered, told) = (Cell::new(false), Cell::new(trigger == Trigger::VersionPoll));
         line(sidecar.as_mut(), "the rendered env file and the subscription", scene.deadline, |text| {
             match Status::parse(text).ok()?.event {
                 Event::Rendered { .. } => rendered.set(true),
@@ -44,6 +46,7 @@ impl Delivery for Reload {
         let mut probe = scene.platform.start(probe).await?;
         let out = take_out(probe.as_mut());
         let mut deployment = Deployment::new(out, vec![sidecar, probe]);
+        deployment.trigger = Some(TriggerUse::of(trigger, &deliver));
         deployment.secret_files.push(env_file);
         Ok(deployment)
     }

@@ -9,8 +9,9 @@ use sidecar::config::{DeliverConfig, DeliveryConfig, RestartConfig};
 use sidecar::status::{Event, Status};
 
 use super::reload::start_sidecar;
-use super::{Delivery, Deployment, Scene};
-use crate::candidate::TriggerKind;
+use super::{Choice, Delivery, Deployment, Scene};
+use crate::candidate::Trigger;
+use crate::evidence::TriggerUse;
 use crate::net;
 use crate::platform::{line, take_out};
 
@@ -23,10 +24,11 @@ pub(super) struct Restart;
 #[async_trait(?Send)]
 impl Delivery for Restart {
     async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
+        let (trigger, config) = scene.trigger(Choice::Best).await?;
         let deliver = DeliverConfig {
             names: scene.names.to_vec(),
             source: scene.candidate.source(scene.reader)?,
-            trigger: scene.candidate.trigger(TriggerKind::Push)?,
+            trigger: config,
             delivery: DeliveryConfig::Restart(RestartConfig {
                 listen: SocketAddr::new(net::own_loopback(), 0),
                 command: vec![scene.tools.probe.display().to_string()],
@@ -37,8 +39,8 @@ impl Delivery for Restart {
             }),
         };
         let mut sidecar = start_sidecar(scene, &deliver).await?;
-        // Told by push is what is promised: a sidecar that fell back to asking must not pass for one that is told.
-        let (address, told) = (Cell::new(None), Cell::new(false));
+        // A sidecar that fell back to asking must not pass for one that is told.
+        let (address, told) = (Cell::new(None), Cell::new(trigger == Trigger::VersionPoll));
         let address = line(sidecar.as_mut(), "the address of the front and the subscription", scene.deadline, |text| {
             match Status::parse(text).ok()?.event {
                 Event::Listening { address: listening } => address.set(Some(listening)),
@@ -50,6 +52,7 @@ impl Delivery for Restart {
         .await?;
         let out = take_out(sidecar.as_mut());
         let mut deployment = Deployment::new(out, vec![sidecar]);
+        deployment.trigger = Some(TriggerUse::of(trigger, &deliver));
         deployment.address = Some(format!("http://{address}"));
         Ok(deployment)
     }

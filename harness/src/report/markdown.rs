@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{Scorecard, took_in_words, totals};
+use super::{Scorecard, took_in_words, totals, triggers};
 use crate::cell::CandidateId;
 
 /// The scorecard as a Markdown page.
@@ -31,10 +31,18 @@ fn write_page(page: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
     header.extend(CandidateId::ALL.iter().map(|candidate| candidate.title().to_owned()));
     let rows = scorecard.answers.iter().map(|(question, each)| {
         let mut row = vec![question.sentence().to_owned()];
-        row.extend(each.values().map(|answered| format!("**{}**: {}", answered.answer, answered.because)));
+        row.extend(each.values().map(|answered| format!("**{answered}**: {}", answered.because)));
         row
     });
     writeln!(page, "\n## Questions\n\n{}\n", table(header, rows))?;
+    if !scorecard.triggers.is_empty() {
+        let rows = scorecard.triggers.iter().map(triggers::TriggerLine::row);
+        writeln!(page, "## Triggers\n\n{}\n", table(triggers::HEADER.map(str::to_owned).to_vec(), rows))?;
+        for limit in triggers::limits(&scorecard.triggers) {
+            writeln!(page, "- {limit}")?;
+        }
+        writeln!(page)?;
+    }
     let header = ["check", "candidate", "platform", "delivery", "verdict", "grade", "median", "longest", "reason"];
     let rows = scorecard.cells.iter().map(|line| {
         let place = line.cell.place;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{Answer, Scorecard, took_in_words, totals};
+use super::{Answer, Scorecard, took_in_words, totals, triggers};
 use crate::cell::CandidateId;
 use crate::verdict::Verdict;
 
@@ -15,6 +15,8 @@ pub fn terminal(scorecard: &Scorecard) -> String {
     // Writing to a string cannot fail.
     let _ = cells(&mut text, scorecard);
     let _ = answers(&mut text, scorecard);
+    let _ = learning(&mut text, scorecard);
+    let _ = end(&mut text, scorecard);
     text
 }
 
@@ -46,7 +48,7 @@ fn answers(text: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
     table.set_header(header);
     for (question, each) in &scorecard.answers {
         let mut row = vec![question.sentence().to_owned()];
-        row.extend(each.values().map(|answered| answered.answer.to_string()));
+        row.extend(each.values().map(ToString::to_string));
         table.add_row(row);
     }
     writeln!(text, "{table}\n")?;
@@ -54,9 +56,31 @@ fn answers(text: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
         for (candidate, answered) in each.iter().filter(|(candidate, _)| asked(candidate)) {
             let style = answer_style(answered.answer);
             let title = question.sentence().split(':').next().unwrap_or_default();
-            writeln!(text, "{candidate}, {title}: {style}{}{style:#} {}", answered.answer, answered.because)?;
+            writeln!(text, "{candidate}, {title}: {style}{answered}{style:#}: {}", answered.because)?;
         }
     }
+    Ok(())
+}
+
+/// What learning of a rotation costs.
+fn learning(text: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
+    if scorecard.triggers.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(triggers::HEADER);
+    for line in &scorecard.triggers {
+        table.add_row(line.row());
+    }
+    writeln!(text, "\nWhat learning of a rotation costs, for one container:\n{table}")?;
+    for limit in triggers::limits(&scorecard.triggers) {
+        writeln!(text, "{limit}")?;
+    }
+    Ok(())
+}
+
+fn end(text: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
     writeln!(text, "\nrun {}: {}", scorecard.run, totals(scorecard))?;
     writeln!(text, "took {}", took_in_words(scorecard.took))
 }

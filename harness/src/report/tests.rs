@@ -1,10 +1,13 @@
 use rstest::rstest;
 
 use super::*;
-use crate::cell::{Place, PlatformId};
-use crate::evidence::{Record, SCHEMA};
+use crate::candidate::Trigger;
+use crate::candidate::tariff::Calls;
+use crate::cell::{DeliveryId, Place, PlatformId};
+use crate::evidence::{Record, SCHEMA, TriggerUse};
 use crate::run::Owner;
 use crate::tools::{Bao, Product, Tools};
+use crate::verdict::Grade;
 use crate::verdict::Judgement;
 
 fn cell(check: &str, candidate: CandidateId, delivery: DeliveryId) -> Cell {
@@ -31,10 +34,21 @@ fn evidence(cell: Cell, grade: Grade, judgement: Judgement) -> Evidence {
         record: Record {
             versions: BTreeMap::from([("OpenBao".into(), "2.7.2".into())]),
             unavoidable_ms: 1000.0,
+            trigger: trigger(cell.place),
             ..Record::default()
         },
         cell,
     }
+}
+
+fn trigger(place: Place) -> Option<TriggerUse> {
+    let (trigger, calls) = match (place.candidate, place.delivery) {
+        (CandidateId::Vault, DeliveryId::Reload) => (Trigger::AuditPush, Calls { per_hour: 120.0, per_rotation: 1 }),
+        (CandidateId::Doppler, _) => (Trigger::WatchStream, Calls { per_hour: 120.0, per_rotation: 1 }),
+        (CandidateId::Aws, _) => (Trigger::VersionPoll, Calls { per_hour: 3600.0, per_rotation: 2 }),
+        _ => return None,
+    };
+    Some(TriggerUse { trigger, calls })
 }
 
 fn run(cells: Vec<Cell>) -> Run {
@@ -51,12 +65,13 @@ fn run(cells: Vec<Cell>) -> Run {
 }
 
 fn sample() -> Scorecard {
-    use CandidateId::{Doppler, Vault};
+    use CandidateId::{Aws, Doppler, Vault};
     use DeliveryId::{NativeExec, Redeploy, Reload, Restart};
 
     let held = vec![
         evidence(cell("provision.end-to-end", Vault, Reload), Grade::SelfHosted, Judgement::pass("22 API calls")),
         evidence(cell("provision.end-to-end", Doppler, Reload), Grade::StandIn, Judgement::pass("9 API calls")),
+        evidence(cell("provision.end-to-end", Aws, Reload), Grade::StandIn, Judgement::pass("5 API calls")),
         evidence(cell("rotation.propagates", Vault, Reload), Grade::SelfHosted, Judgement::pass("10 arrived")),
         evidence(
             cell("rotation.propagates", Vault, NativeExec),

@@ -50,7 +50,7 @@ fn parse(entry: &Value, environment: Environment) -> Result<Option<AuditEntry>> 
         environment,
         allowed: entry["auth"]["policy_results"]["allowed"] == true && entry["error"].is_null(),
         identity: text(&metadata["container"]).unwrap_or_else(|| "unknown".to_owned()),
-        version: version.as_u64(),
+        version: version.as_u64().map(|version| version.to_string()),
         fingerprint: text(&value[PROBED_NAME]),
     }))
 }
@@ -87,13 +87,13 @@ mod tests {
             line("response", "update", "dev/data/poc/app"),
             line("response", "read", "dev/data/poc/app"),
         ]);
-        let told: Vec<_> = entries.iter().map(|e| (e.action, e.version, e.fingerprint.as_deref())).collect();
+        let told: Vec<_> = entries.iter().map(|e| (e.action, e.version.as_deref(), e.fingerprint.as_deref())).collect();
         assert_eq!(
             told,
             [
-                (Action::Create, Some(2), Some("hmac-sha256:w")),
-                (Action::Update, Some(2), Some("hmac-sha256:w")),
-                (Action::Read, Some(3), Some("hmac-sha256:r")),
+                (Action::Create, Some("2"), Some("hmac-sha256:w")),
+                (Action::Update, Some("2"), Some("hmac-sha256:w")),
+                (Action::Read, Some("3"), Some("hmac-sha256:r")),
             ]
         );
         assert!(entries.iter().all(|entry| entry.allowed && entry.identity == "app-1"));

@@ -1,6 +1,5 @@
 //! The candidate `vault`: OpenBao or Vault, run by the operator; here a server of the cell's own, or one at an address.
 
-pub mod api;
 mod audit;
 mod native;
 mod server;
@@ -10,27 +9,40 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use sidecar::config::{PollConfig, PushConfig, SourceConfig, TriggerConfig, VaultConfig};
 
-use self::api::{Api, ApiError, text};
 use self::server::Server;
+use super::api::{Api, ApiError, Dialect, text};
 use super::{
-    Access, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, PROBED_NAME, Reader, TriggerKind,
+    Access, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, PROBED_NAME, Reader, Setup, Trigger,
     Written,
 };
 use crate::cell::Environment;
 use crate::error::BadInput;
 use crate::files::write_private;
 use crate::observations::Values;
-use crate::platform::process::ProcessPlatform;
 use crate::ready;
-use crate::target::Targets;
-use crate::tools::{Audits, Bao};
+use crate::target::{NotifierTarget, Targets};
+use crate::tools::Bao;
+
+/// The HTTP API of OpenBao and Vault. Every path that is used is in the API reference of OpenBao (openbao.org/api-docs) and
+/// was run against OpenBao 2.7.2.
+pub const DIALECT: Dialect = Dialect {
+    product: "OpenBao or Vault",
+    prefix: "/v1/",
+    header: "x-vault-token",
+    scheme: "",
+    detail: |body| {
+        let errors = body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        errors.map(str::trim).collect::<Vec<_>>().join(", ")
+    },
+    denied: |status, _| status == StatusCode::FORBIDDEN,
+};
 
 /// The audit device that writes the file.
 const AUDIT_DEVICE: &str = "to-file";
@@ -61,8 +73,8 @@ pub struct Remote {
     pub audit_file: PathBuf,
     /// The name of that audit device.
     pub audit_device: String,
-    /// Its notifier and the file with the token for it; without one nothing pushes.
-    pub notifier: Option<(String, PathBuf)>,
+    /// Where its notifier takes subscribers; without one nothing pushes.
+    pub notifier: Option<PushConfig>,
     /// Prefix of everything that the suite makes there: `conformance-<run>-<cell>`.
     pub scope: String,
 }
@@ -82,7 +94,7 @@ impl Remote {
             auth_mount: target.auth_mount.clone(),
             audit_file: target.audit.file.clone(),
             audit_device: target.audit.device.clone(),
-            notifier: target.notifier.as_ref().map(|notifier| (notifier.address.clone(), notifier.token_file.clone())),
+            notifier: target.notifier.as_ref().map(NotifierTarget::subscription),
             scope: scope.to_owned(),
         }))
     }
@@ -107,13 +119,17 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Starts a server of the cell's own.
+    /// Starts a server of the cell's own, or uses the target's.
     ///
     /// # Errors
-    /// The server or its notifier does not start.
-    pub async fn own(platform: ProcessPlatform, bao: &Bao, sidecar: &Path, user_agent: &str) -> Result<Self> {
-        let server = Server::start(platform, bao, sidecar).await?;
-        let admin = Api::new(&server.address, Some(&fs::read(&server.ca_file)?), user_agent)?;
+    /// The server or its notifier does not start, or the target cannot be used.
+    pub async fn new(setup: Setup<'_>) -> Result<Self> {
+        if let Some(remote) = Remote::of(setup.targets, &setup.scope)? {
+            return Self::remote(remote, Some(&setup.tools.bao), &setup.user_agent);
+        }
+        let bao = &setup.tools.bao;
+        let server = Server::start(setup.platform, bao, &setup.tools.sidecar).await?;
+        let admin = Api::new(&DIALECT, &server.address, Some(&fs::read(&server.ca_file)?), &setup.user_agent)?;
         Ok(Self {
             backend: Backend::Own { server: Box::new(server), bao: bao.clone() },
             admin,
@@ -123,13 +139,10 @@ impl Vault {
         })
     }
 
-    /// Uses a server that is there already. `bao` is the agent for the native deliveries.
-    ///
-    /// # Errors
-    /// The CA file cannot be used.
-    pub fn remote(remote: Remote, bao: Option<&Bao>, user_agent: &str) -> Result<Self> {
+    /// `bao` is the agent for the native deliveries.
+    fn remote(remote: Remote, bao: Option<&Bao>, user_agent: &str) -> Result<Self> {
         let ca = remote.ca_file.as_ref().map(fs::read).transpose().context("failed to read the CA file")?;
-        let admin = Api::new(&remote.address, ca.as_deref(), user_agent)?.with_token(remote.token.clone());
+        let admin = Api::new(&DIALECT, &remote.address, ca.as_deref(), user_agent)?.with_token(remote.token.clone());
         let scope = remote.scope.clone();
         Ok(Self { backend: Backend::Remote(remote), admin, rotator: None, scope, bao: bao.map(|bao| bao.path.clone()) })
     }
@@ -159,6 +172,14 @@ impl Vault {
         match &self.backend {
             Backend::Own { .. } => environment.to_string(),
             Backend::Remote(remote) => remote.mounts[&environment].clone(),
+        }
+    }
+
+    /// Where sidecars subscribe, if anything pushes.
+    fn subscription(&self) -> Option<&PushConfig> {
+        match &self.backend {
+            Backend::Own { server, .. } => server.subscription(),
+            Backend::Remote(remote) => remote.notifier.as_ref(),
         }
     }
 
@@ -260,7 +281,7 @@ pub async fn reap(remote: &Remote) -> Result<Vec<String>> {
         let names = listed["data"]["keys"].as_array().into_iter().flatten().filter_map(Value::as_str);
         for name in names.filter(|name| name.starts_with(&remote.scope)) {
             let path = format!("{path}/{name}{below}");
-            vault.admin.delete(&path).await?;
+            vault.admin.delete(&path, None).await?;
             removed.push(path);
         }
     }
@@ -281,20 +302,8 @@ impl Candidate for Vault {
         }
     }
 
-    fn gap(&self, capability: Capability) -> Option<Gap> {
-        match (capability, &self.backend) {
-            (Capability::Push, Backend::Remote(Remote { notifier: None, .. })) => Some(Gap {
-                reason: "nothing pushes: the target names no notifier; `reload-poll` does without".into(),
-                source: "the target file",
-            }),
-            (Capability::Push, Backend::Own { server, bao }) if server.audits != (Audits::Declared { push: true }) => {
-                Some(Gap {
-                    reason: format!("nothing pushes: {} {} has no `http` audit device", bao.product, bao.version),
-                    source: "openbao.org/docs/audit/http: since OpenBao 2.5",
-                })
-            }
-            _ => None,
-        }
+    fn gap(&self, _: Capability) -> Option<Gap> {
+        None
     }
 
     fn steps(&self) -> Vec<String> {
@@ -327,7 +336,8 @@ impl Candidate for Vault {
         let rotator = self.rotator.as_ref().context("failed to write: nothing is provisioned")?;
         let reply = rotator.post(&self.data_path(environment), &body(values)).await?;
         let version = reply.body["data"]["version"].as_u64().context("failed to find the version in the answer")?;
-        Ok(Written { version, sent: reply.sent, acknowledged: reply.answered })
+        let logged_as = Some(version.to_string());
+        Ok(Written { version, logged_as, sent: reply.sent, acknowledged: reply.answered })
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {
@@ -374,12 +384,12 @@ impl Candidate for Vault {
         fs::read(file).with_context(|| format!("failed to read the audit log {}", file.display()))
     }
 
-    async fn fingerprint(&self, value: &SecretString) -> Result<String> {
+    async fn fingerprint(&self, value: &SecretString) -> Result<Option<String>> {
         let (_, device) = self.audit_device();
         let hash =
             self.admin.post(&format!("sys/audit-hash/{device}"), &json!({ "input": value.expose_secret() })).await?;
         // Run against OpenBao 2.7.2: the hash stands at the top of the answer and under `data`.
-        Ok(text(&hash.body, "/data/hash").or_else(|_| text(&hash.body, "/hash"))?.to_owned())
+        Ok(Some(text(&hash.body, "/data/hash").or_else(|_| text(&hash.body, "/hash"))?.to_owned()))
     }
 
     fn rotator(&self) -> &'static str {
@@ -399,20 +409,20 @@ impl Candidate for Vault {
         }))
     }
 
-    fn trigger(&self, kind: TriggerKind) -> Result<TriggerConfig> {
-        let (notifier, token_file) = match (kind, &self.backend) {
-            (TriggerKind::Poll, _) => {
-                return Ok(TriggerConfig::Poll(PollConfig { interval_ms: POLL_INTERVAL_MS }));
-            }
-            (TriggerKind::Push, Backend::Own { server, .. }) => {
-                (server.notifier_address.clone(), server.subscribe_token_file.clone())
-            }
-            (TriggerKind::Push, Backend::Remote(Remote { notifier: Some(notifier), .. })) => notifier.clone(),
-            (TriggerKind::Push, Backend::Remote(_)) => {
-                bail!("failed to subscribe: the target has no notifier; give it one, or use the delivery `reload-poll`")
-            }
-        };
-        Ok(TriggerConfig::Push(PushConfig { notifier, token_file }))
+    fn triggers(&self) -> Vec<Trigger> {
+        match self.subscription() {
+            Some(_) => vec![Trigger::AuditPush, Trigger::VersionPoll],
+            None => vec![Trigger::VersionPoll],
+        }
+    }
+
+    async fn trigger(&mut self, trigger: Trigger) -> Result<TriggerConfig> {
+        if trigger == Trigger::VersionPoll {
+            return Ok(TriggerConfig::Poll(PollConfig { interval_ms: POLL_INTERVAL_MS }));
+        }
+        ensure!(trigger == Trigger::AuditPush, "failed to set up the trigger {trigger}: this candidate has none");
+        let subscription = self.subscription().context("failed to subscribe: nothing pushes")?;
+        Ok(TriggerConfig::Push(subscription.clone()))
     }
 
     fn native(&self, request: &NativeRequest<'_>) -> Result<NativePlan> {
@@ -454,7 +464,7 @@ impl Candidate for Vault {
         // One that cannot be removed does not keep the others.
         let mut removed = Ok(());
         for path in paths {
-            if let Err(error) = self.admin.delete(&path).await {
+            if let Err(error) = self.admin.delete(&path, None).await {
                 removed = removed.and(Err(error.into()));
             }
         }

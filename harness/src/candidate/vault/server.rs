@@ -9,12 +9,12 @@ use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use sidecar::config::{IngestConfig, NotifyConfig, VaultIngest};
-use sidecar::status::{Event, Status};
+use sidecar::config::{IngestConfig, PushConfig, VaultIngest};
 use tokio::time::Instant;
 
-use super::AUDIT_DEVICE;
-use super::api::{Api, ApiError, text};
+use super::{AUDIT_DEVICE, DIALECT};
+use crate::candidate::api::{Api, ApiError, text};
+use crate::candidate::notifier::Notifier;
 use crate::files::write_private;
 use crate::net;
 use crate::platform::process::ProcessPlatform;
@@ -30,7 +30,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Server {
     platform: ProcessPlatform,
     bao: Box<dyn Member>,
-    notifier: Box<dyn Member>,
+    notifier: Notifier,
     /// Where the API is.
     pub(super) address: String,
     /// The CA that signed its certificate.
@@ -39,10 +39,6 @@ pub(super) struct Server {
     pub(super) audits: Audits,
     /// The file that its audit device writes.
     pub(super) audit_file: PathBuf,
-    /// Where sidecars subscribe.
-    pub(super) notifier_address: String,
-    /// The token with which they do.
-    pub(super) subscribe_token_file: PathBuf,
 }
 
 impl Server {
@@ -53,41 +49,18 @@ impl Server {
         let ca_file = folder.join("ca.pem");
         certificates(ip, &folder)?;
         let ingest_token_file = folder.join("ingest.token");
-        let subscribe_token_file = folder.join("subscribe.token");
-        write_private(&ingest_token_file, random::token(32)?.expose_secret())?;
-        write_private(&subscribe_token_file, random::token(32)?.expose_secret())?;
-        let notify = NotifyConfig {
-            listen: SocketAddr::new(ip, 0),
-            ingest: IngestConfig::Vault(VaultIngest { token_file: ingest_token_file.clone() }),
-            subscribe_token_file: subscribe_token_file.clone(),
-            allow_remote: false,
-        };
-        let notify_file = folder.join("notify.toml");
-        write_private(&notify_file, &toml::to_string(&notify)?)?;
-        let mut notifier = platform
-            .start(Workload {
-                name: "notifier".into(),
-                program: sidecar.to_owned(),
-                args: vec!["notify".into(), "--config".into(), notify_file.display().to_string()],
-                ..Workload::default()
-            })
-            .await?;
-        let deadline = Instant::now() + START_LIMIT;
-        let listening =
-            line(notifier.as_mut(), "the notifier's address", deadline, |text| match Status::parse(text).ok()?.event {
-                Event::Listening { address } => Some(address),
-                _ => None,
-            })
-            .await?;
-        let notifier_address = format!("http://{listening}");
+        let ingest_token = random::token(32)?;
+        write_private(&ingest_token_file, ingest_token.expose_secret())?;
+        let ingest = IngestConfig::Vault(VaultIngest { token_file: ingest_token_file });
+        let notifier = Notifier::start(&mut platform, sidecar, ip, ingest).await?;
         let port = net::free_port(ip)?;
         let audit_file = folder.join("audit.log");
         let bearer = folder.join("ingest.header");
-        write_private(&bearer, &format!("Bearer {}", fs::read_to_string(&ingest_token_file)?.trim()))?;
+        write_private(&bearer, &format!("Bearer {}", ingest_token.expose_secret()))?;
         let config_file = folder.join("server.hcl");
         write_private(
             &config_file,
-            &config(&folder, SocketAddr::new(ip, port), bao.audits(), &audit_file, &notifier_address, &bearer),
+            &config(&folder, SocketAddr::new(ip, port), bao.audits(), &audit_file, &notifier.address, &bearer),
         )?;
         let mut member = platform
             .start(Workload {
@@ -98,28 +71,19 @@ impl Server {
             })
             .await?;
         let address = format!("https://{}", SocketAddr::new(ip, port));
-        let api = Api::new(&address, Some(&fs::read(&ca_file)?), "secrets-conformance")?;
+        let api = Api::new(&DIALECT, &address, Some(&fs::read(&ca_file)?), "secrets-conformance")?;
         let answers = ready::until("OpenBao to answer", START_LIMIT, async || match api.get("sys/init").await {
             Ok(_) => Ok(Some(())),
             Err(ApiError::Refused { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         });
+        let deadline = Instant::now() + START_LIMIT;
         // A server that rejects its configuration ends at once: say what it said, do not wait for it to answer.
         tokio::select! {
             answered = answers => answered?,
             ended = line(member.as_mut(), "OpenBao running", deadline, |_| None::<()>) => ended?,
         }
-        Ok(Self {
-            platform,
-            bao: member,
-            notifier,
-            address,
-            ca_file,
-            audits: bao.audits(),
-            audit_file,
-            notifier_address,
-            subscribe_token_file,
-        })
+        Ok(Self { platform, bao: member, notifier, address, ca_file, audits: bao.audits(), audit_file })
     }
 
     /// Initialises and unseals by API; returns the root token.
@@ -142,6 +106,11 @@ impl Server {
         Ok(root)
     }
 
+    /// Where sidecars subscribe, if the server tells the notifier anything.
+    pub(super) fn subscription(&self) -> Option<&PushConfig> {
+        (self.audits == Audits::Declared { push: true }).then_some(&self.notifier.subscription)
+    }
+
     pub(super) fn leaks(&self) -> Vec<String> {
         self.platform.leaks()
     }
@@ -149,7 +118,7 @@ impl Server {
     pub(super) async fn stop(&mut self) -> Result<()> {
         // Its storage is in memory and goes with it: there is nothing to shut down gently.
         self.bao.stop(Duration::ZERO).await?;
-        self.notifier.stop(Duration::from_secs(1)).await
+        self.notifier.stop().await
     }
 }
 

@@ -1,5 +1,4 @@
-//! The HTTP API of OpenBao and Vault, as far as the suite needs it. Every path here is in the API reference of OpenBao
-//! (openbao.org/api-docs) and was run against OpenBao 2.7.2.
+//! The HTTP client of the drivers: JSON over REST, one credential, errors that tell what stands in the way.
 
 use std::error::Error as _;
 use std::io;
@@ -7,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -14,6 +14,26 @@ use tokio::time::Instant;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a backend may ask to be left alone. Windows of a minute are the longest that a vendor documents.
+const PACE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How a vendor's API is spoken.
+#[derive(Debug)]
+pub struct Dialect {
+    /// Who answers.
+    pub product: &'static str,
+    /// What all paths begin with: `/v1/`.
+    pub prefix: &'static str,
+    /// The header that carries the token.
+    pub header: &'static str,
+    /// What comes before the token in it.
+    pub scheme: &'static str,
+    /// The vendor's own words in the body of an error.
+    pub detail: fn(&Value) -> String,
+    /// Whether an answer with this status and these words means that the token lacks the right.
+    pub denied: fn(StatusCode, &str) -> bool,
+}
 
 /// Why a call did not do what it was to do.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +66,11 @@ pub enum ApiError {
         /// What the HTTP library said.
         detail: String,
     },
-    /// Something answers there, but it is neither OpenBao nor Vault.
-    #[error("{address} answers {status}, but not as OpenBao or Vault does")]
+    /// Something else answers there.
+    #[error("{address} answers {status}, but not as {product} does")]
     Foreign {
+        /// Who should answer.
+        product: &'static str,
         /// The address of the backend.
         address: String,
         /// The HTTP status.
@@ -65,7 +87,7 @@ pub enum ApiError {
     Denied {
         /// The HTTP method.
         method: Method,
-        /// The path below `/v1/`.
+        /// The path below the prefix.
         path: String,
         /// The server's own words.
         detail: String,
@@ -75,7 +97,7 @@ pub enum ApiError {
     Status {
         /// The HTTP method.
         method: Method,
-        /// The path below `/v1/`.
+        /// The path below the prefix.
         path: String,
         /// The HTTP status.
         status: StatusCode,
@@ -87,6 +109,8 @@ pub enum ApiError {
 /// An answer, and both ends of the call.
 #[derive(Debug)]
 pub struct Reply {
+    /// The headers.
+    pub headers: HeaderMap,
     /// The body, `null` when there is none.
     pub body: Value,
     /// When the request was sent.
@@ -98,6 +122,7 @@ pub struct Reply {
 /// A client with at most one token.
 #[derive(Clone, Debug)]
 pub struct Api {
+    dialect: &'static Dialect,
     http: Client,
     address: String,
     token: Option<SecretString>,
@@ -109,7 +134,7 @@ impl Api {
     ///
     /// # Errors
     /// The CA is not a PEM certificate.
-    pub fn new(address: &str, ca: Option<&[u8]>, user_agent: &str) -> Result<Self> {
+    pub fn new(dialect: &'static Dialect, address: &str, ca: Option<&[u8]>, user_agent: &str) -> Result<Self> {
         let mut http = Client::builder()
             .user_agent(user_agent)
             .connect_timeout(CONNECT_LIMIT)
@@ -124,7 +149,13 @@ impl Api {
             http = http.tls_certs_only([ca]);
         }
         let http = http.build().context("failed to make an HTTP client")?;
-        Ok(Self { http, address: address.trim_end_matches('/').to_owned(), token: None, steps: Arc::default() })
+        Ok(Self {
+            dialect,
+            http,
+            address: address.trim_end_matches('/').to_owned(),
+            token: None,
+            steps: Arc::default(),
+        })
     }
 
     /// The same client with another token.
@@ -136,6 +167,11 @@ impl Api {
     /// Every call made so far through this client and its siblings that changed something: method and path.
     pub fn steps(&self) -> Vec<String> {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps a step that was not a call of this API.
+    pub fn step(&self, step: String) {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
     }
 
     /// Reads.
@@ -151,55 +187,97 @@ impl Api {
     /// # Errors
     /// See [`ApiError`].
     pub async fn post(&self, path: &str, body: &Value) -> Result<Reply, ApiError> {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(format!("POST /v1/{path}"));
         self.call(Method::POST, path, Some(body)).await
+    }
+
+    /// Replaces; the call is kept as a step.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Reply, ApiError> {
+        self.call(Method::PUT, path, Some(body)).await
     }
 
     /// Deletes; the call is kept as a step.
     ///
     /// # Errors
     /// See [`ApiError`].
-    pub async fn delete(&self, path: &str) -> Result<Reply, ApiError> {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(format!("DELETE /v1/{path}"));
-        self.call(Method::DELETE, path, None).await
+    pub async fn delete(&self, path: &str, body: Option<&Value>) -> Result<Reply, ApiError> {
+        self.call(Method::DELETE, path, body).await
     }
 
+    /// Makes a call, as often as the backend asks for patience: the times are those of the call that it took.
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, ApiError> {
-        let mut request = self.http.request(method.clone(), format!("{}/v1/{path}", self.address));
+        if method != Method::GET {
+            self.step(format!("{method} {}{path}", self.dialect.prefix));
+        }
+        let first = Instant::now();
+        loop {
+            let (answer, sent) = self.send(method.clone(), path, body).await?;
+            let status = answer.status();
+            let pause = retry_after(answer.headers()).filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
+            match pause {
+                Some(pause) if first.elapsed() + pause <= PACE_LIMIT => {
+                    tracing::warn!(%method, path, pause_s = pause.as_secs(), "the backend asks for patience");
+                    tokio::time::sleep(pause).await;
+                }
+                _ => return self.understand(method, path, answer, sent).await,
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(reqwest::Response, Instant), ApiError> {
+        let mut request = self.http.request(method, format!("{}{}{path}", self.address, self.dialect.prefix));
         if let Some(token) = &self.token {
-            request = request.header("X-Vault-Token", token.expose_secret());
+            request = request.header(self.dialect.header, format!("{}{}", self.dialect.scheme, token.expose_secret()));
         }
         if let Some(body) = body {
             request = request.json(body);
         }
         let sent = Instant::now();
-        let response = request.send().await.map_err(|error| self.classify(&error))?;
-        let status = response.status();
+        let answer = request.send().await.map_err(|error| self.classify(&error))?;
+        Ok((answer, sent))
+    }
+
+    async fn understand(
+        &self,
+        method: Method,
+        path: &str,
+        answer: reqwest::Response,
+        sent: Instant,
+    ) -> Result<Reply, ApiError> {
+        let path = path.to_owned();
+        let status = answer.status();
         if status.is_redirection() {
-            let (path, detail) = (path.to_owned(), "it redirects: name the active node".to_owned());
+            let detail = "it redirects: name the address that it redirects to".to_owned();
             return Err(ApiError::Status { method, path, status, detail });
         }
-        let bytes = response.bytes().await.map_err(|error| self.classify(&error))?;
+        let headers = answer.headers().clone();
+        let bytes = answer.bytes().await.map_err(|error| self.classify(&error))?;
         let answered = Instant::now();
         let body = match serde_json::from_slice::<Value>(&bytes) {
             Ok(body) => body,
             Err(_) if bytes.is_empty() && status.is_success() => Value::Null,
-            Err(_) => return Err(ApiError::Foreign { address: self.address.clone(), status }),
+            Err(_) => {
+                let (product, address) = (self.dialect.product, self.address.clone());
+                return Err(ApiError::Foreign { product, address, status });
+            }
         };
         if status.is_success() {
-            return Ok(Reply { body, sent, answered });
+            return Ok(Reply { headers, body, sent, answered });
         }
-        let path = path.to_owned();
-        let detail = body["errors"]
-            .as_array()
-            .map(|errors| errors.iter().filter_map(Value::as_str).map(str::trim).collect::<Vec<_>>().join(", "))
-            .unwrap_or_default();
+        let detail = (self.dialect.detail)(&body);
         Err(match status {
             // Everything but `sys/health` says it in words.
             _ if body["sealed"] == true || detail.contains("sealed") => {
                 ApiError::Sealed { address: self.address.clone() }
             }
-            StatusCode::FORBIDDEN => ApiError::Denied { method, path, detail },
+            _ if (self.dialect.denied)(status, &detail) => ApiError::Denied { method, path, detail },
             _ => ApiError::Status { method, path, status, detail },
         })
     }
@@ -229,6 +307,13 @@ impl Api {
         }
         ApiError::Transport { address, detail }
     }
+}
+
+/// The pause that a backend asks for, in whole seconds (RFC 9110, section 10.2.3); the form with a date is not used by any
+/// candidate.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// A string inside an answer.

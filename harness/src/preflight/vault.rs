@@ -1,63 +1,45 @@
-//! Looks at a target before a run begins, so that what is wrong with it is said once, with file, field and remedy.
+//! A Vault or OpenBao server: sealed, foreign, a token without the rights, mounts, audit device, notifier.
 
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::candidate::vault::api::{Api, ApiError};
+use super::{Asked, answers};
+use crate::candidate::api::{Api, ApiError};
+use crate::candidate::vault::DIALECT;
 use crate::cell::Environment;
-use crate::error::BadInput;
-use crate::target::{Targets, VaultTarget};
+use crate::target::VaultTarget;
 
-/// A notifier answers at once.
-const NOTIFIER_LIMIT: Duration = Duration::from_secs(5);
-
-/// Asks each server that a target file names whether a run could use it. Nothing is changed there.
+/// Asks the server whether a run could use it.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub async fn preflight(file: &Path, targets: &Targets) -> anyhow::Result<()> {
-    if let Some(vault) = &targets.vault {
-        Preflight { file, target: vault }.run().await?;
-    }
-    Ok(())
+pub(super) async fn preflight(asked: Asked<'_>, target: &VaultTarget) -> anyhow::Result<()> {
+    Preflight { asked, target }.run().await
 }
 
 struct Preflight<'a> {
-    file: &'a Path,
+    asked: Asked<'a>,
     target: &'a VaultTarget,
 }
 
 impl Preflight<'_> {
-    fn bad(&self, field: &str, problem: impl Into<String>, remedy: impl Into<String>) -> BadInput {
-        BadInput::new(format!("target file {}, field `vault.{field}`", self.file.display()), problem, remedy)
-    }
-
     async fn run(&self) -> anyhow::Result<()> {
-        let ca = self.target.ca_file.as_ref().map(|path| {
-            fs::read(path).map_err(|error| {
-                self.bad(
-                    "ca_file",
-                    format!("failed to read {}: {error}", path.display()),
-                    "name the PEM file of the CA",
-                )
-            })
-        });
-        let anonymous = Api::new(&self.target.address, ca.transpose()?.as_deref(), "secrets-conformance/preflight")
-            .map_err(|error| self.bad("ca_file", format!("{error:#}"), "name a PEM file with the CA's certificate"))?;
-        let health = anonymous.get("sys/health?standbyok=true").await.map_err(|error| self.unreachable(&error))?;
+        let anonymous = self.asked.api(&DIALECT, &self.target.address, self.target.ca_file.as_deref())?;
+        let health =
+            anonymous.get("sys/health?standbyok=true").await.map_err(|error| self.asked.unreachable(&error))?;
         if health.body.get("sealed").is_none() {
-            return Err(self.foreign("its answer to /v1/sys/health is not that of OpenBao or Vault").into());
+            return Err(self.asked.foreign("its answer to /v1/sys/health is not that of OpenBao or Vault").into());
         }
-        let token = self.target.token.resolve(&format!("target file {}, field `vault.token`", self.file.display()))?;
+        let token = self.asked.secret("token", &self.target.token)?;
         let api = anonymous.with_token(token);
         api.get("auth/token/lookup-self").await.map_err(|error| match error {
-            ApiError::Denied { .. } => {
-                self.bad("token", "the server does not accept the token", "give a token that is valid and not expired")
-            }
-            other => self.unreachable(&other),
+            ApiError::Denied { .. } => self.asked.bad(
+                "token",
+                "the server does not accept the token",
+                "give a token that is valid and not expired",
+            ),
+            other => self.asked.unreachable(&other),
         })?;
         self.mounts(&api).await?;
         self.rights(&api).await?;
@@ -75,7 +57,7 @@ impl Preflight<'_> {
             for right in ["update", "delete"] {
                 if !self.may(api, &path, right).await? {
                     let problem = format!("the token may not {right} `{path}`");
-                    return Err(self.bad("token", problem, "give it the policy in ci/targets/README.md").into());
+                    return Err(self.asked.bad("token", problem, "give it the policy in ci/targets/README.md").into());
                 }
             }
         }
@@ -84,24 +66,22 @@ impl Preflight<'_> {
 
     async fn may(&self, api: &Api, path: &str, right: &str) -> anyhow::Result<bool> {
         let asked = api.post("sys/capabilities-self", &json!({ "paths": [path] })).await;
-        let capabilities = asked.map_err(|error| self.unreachable(&error))?.body;
+        let capabilities = asked.map_err(|error| self.asked.unreachable(&error))?.body;
         let may = capabilities["data"][path].as_array().or_else(|| capabilities[path].as_array());
         Ok(may.is_some_and(|may| may.iter().any(|one| one == "root" || one == right)))
     }
 
     async fn notifier(&self) -> anyhow::Result<()> {
         let Some(notifier) = &self.target.notifier else { return Ok(()) };
-        fs::read_to_string(&notifier.token_file).map_err(|error| {
-            let problem = format!("failed to read {}: {error}", notifier.token_file.display());
-            self.bad("notifier.token_file", problem, "name the file with the token for subscribers")
-        })?;
-        let client = reqwest::Client::builder().no_proxy().timeout(NOTIFIER_LIMIT).build()?;
-        let answered = client.get(format!("{}/healthz", notifier.address)).send().await;
-        if answered.is_ok_and(|answer| answer.status().is_success()) {
+        self.asked.readable("notifier.token_file", &notifier.token_file)?;
+        if answers(&notifier.address).await? {
             return Ok(());
         }
         let problem = format!("no notifier answers at {}", notifier.address);
-        Err(self.bad("notifier.address", problem, "start `sidecar notify` there, or leave the notifier out").into())
+        Err(self
+            .asked
+            .bad("notifier.address", problem, "start `sidecar notify` there, or leave the notifier out")
+            .into())
     }
 
     async fn mounts(&self, api: &Api) -> anyhow::Result<()> {
@@ -113,6 +93,7 @@ impl Preflight<'_> {
             });
             if !kv2 {
                 return Err(self
+                    .asked
                     .bad(
                         &format!("mounts.{environment}"),
                         format!("`{mount}` is no KV version 2 mount that the token may see"),
@@ -128,6 +109,7 @@ impl Preflight<'_> {
         let path = format!("sys/audit-hash/{}", self.target.audit.device);
         if !self.may(api, &path, "update").await? {
             return Err(self
+                .asked
                 .bad(
                     "token",
                     format!("the token may not update `{path}`, so no read can be proved from the audit log"),
@@ -137,32 +119,18 @@ impl Preflight<'_> {
         }
         if let Err(ApiError::Status { detail, .. }) = api.post(&path, &json!({ "input": "preflight" })).await {
             return Err(self
+                .asked
                 .bad("audit.device", format!("the server knows no such audit device: {detail}"), "see `bao audit list`")
                 .into());
         }
         let file = &self.target.audit.file;
         fs::File::open(file).map_err(|error| {
-            self.bad(
+            self.asked.bad(
                 "audit.file",
                 format!("failed to read the audit log {}: {error}", file.display()),
                 "give the path under which this user may read the device's file",
             )
         })?;
         Ok(())
-    }
-
-    fn foreign(&self, problem: &str) -> BadInput {
-        self.bad("address", problem, "give the address of the API: scheme, host and port")
-    }
-
-    fn unreachable(&self, error: &ApiError) -> BadInput {
-        let remedy = match error {
-            ApiError::Refused { .. } => "start the server, or correct host and port",
-            ApiError::Timeout { .. } => "open the way to it (route, firewall), or correct host and port",
-            ApiError::Tls { .. } => "name the CA that signed its certificate in `ca_file`, or correct scheme and port",
-            ApiError::Sealed { .. } => "initialise and unseal it",
-            _ => "give the address of the API: scheme, host and port",
-        };
-        self.bad("address", error.to_string(), remedy)
     }
 }

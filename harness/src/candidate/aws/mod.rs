@@ -1,0 +1,410 @@
+//! The candidate `aws`: a stand-in of the cell's own, or the account that a target names.
+//!
+//! One secret per environment and cell, a JSON object of all values; an IAM principal per container, for one secret.
+
+mod audit;
+mod client;
+mod remote;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+use sidecar::config::{AwsConfig, AwsIngest, IngestConfig, PollConfig, PushConfig, SourceConfig, TriggerConfig};
+use standins::aws::{ApiKey, Control, Principal};
+use standins::{Listen, Running};
+use tokio::time::Instant;
+
+pub use self::client::{Key, Service};
+pub use self::remote::{Refusal, Remote};
+use super::notifier::Notifier;
+use super::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Setup, Trigger, Written};
+use crate::cell::Environment;
+use crate::files::write_private;
+use crate::net;
+use crate::observations::Values;
+use crate::platform::Platform;
+use crate::platform::process::ProcessPlatform;
+use crate::random;
+
+/// How often the sidecar calls `DescribeSecret` when nothing pushes: each call is paid for.
+const POLL_INTERVAL_MS: u64 = 1000;
+
+/// How long CloudTrail may take to show an event: "about 5 minutes on average", not guaranteed, is stated for trails
+/// (docs.aws.amazon.com/awscloudtrail, "How CloudTrail works").
+const TRAIL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+
+/// Where the service comes from.
+enum Backend {
+    /// Started by this cell, gone with it.
+    Own {
+        standin: Option<Running<Control>>,
+        notifier: Option<Notifier>,
+        platform: Box<ProcessPlatform>,
+        sidecar: PathBuf,
+    },
+    /// Given by a target.
+    Remote(Remote),
+}
+
+/// The driver.
+pub struct Aws {
+    backend: Backend,
+    service: Service,
+    user_agent: String,
+    rotator: Option<Client>,
+    trail: Option<aws_sdk_cloudtrail::Client>,
+    looked_up: tokio::sync::Mutex<Option<Instant>>,
+    /// The name of its secrets, before the environment's.
+    scope: String,
+    /// The ARN of each environment's secret, since its first write.
+    arns: BTreeMap<Environment, String>,
+    versions: BTreeMap<Environment, u64>,
+    /// Who is behind a principal's name, which stands in the log.
+    identities: BTreeMap<String, String>,
+    steps: Vec<String>,
+    began: Timestamp,
+}
+
+impl Aws {
+    /// Starts a stand-in, or uses the target's account.
+    ///
+    /// # Errors
+    /// The stand-in does not start, or the target cannot be used.
+    pub async fn new(setup: Setup<'_>) -> Result<Self> {
+        let (backend, service) = match Remote::of(setup.targets, &setup.scope)? {
+            Some(remote) => {
+                let service = remote.service.clone();
+                (Backend::Remote(remote), service)
+            }
+            None => {
+                let listen = Listen::on(&format!("{}:0", net::own_loopback()), false).await?;
+                let standin = standins::aws::start(Default::default(), listen)?;
+                let region = standin.control().region().to_owned();
+                let service = Service { region, endpoint: Some(standin.url()) };
+                let (platform, sidecar) = (Box::new(setup.platform), setup.tools.sidecar.clone());
+                (Backend::Own { standin: Some(standin), notifier: None, platform, sidecar }, service)
+            }
+        };
+        Ok(Self {
+            backend,
+            service,
+            user_agent: setup.user_agent,
+            rotator: None,
+            trail: None,
+            looked_up: tokio::sync::Mutex::default(),
+            scope: setup.scope,
+            arns: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            steps: Vec::new(),
+            began: Timestamp::now(),
+        })
+    }
+
+    fn name(&self, environment: Environment) -> String {
+        format!("{}-{environment}", self.scope)
+    }
+
+    fn rotating(&self) -> Result<&Client> {
+        self.rotator.as_ref().context("failed to write: nothing is provisioned")
+    }
+
+    /// An IAM principal that may do this with the cell's secrets of these environments; it is made where this cell runs
+    /// the service, and named by the target elsewhere.
+    fn principal(&mut self, name: &str, environments: &[Environment], actions: &[&str]) -> Result<Key> {
+        let (user_name, key) = match &self.backend {
+            Backend::Own { standin, .. } => {
+                let control = standin.as_ref().context("failed to make a principal: the stand-in is gone")?.control();
+                // AWS ends a secret's ARN with six characters of its own.
+                let (region, account) = (control.region(), control.account());
+                let arns = environments.iter().map(|environment| {
+                    format!("arn:aws:secretsmanager:{region}:{account}:secret:{}-??????", self.name(*environment))
+                });
+                let arns: Vec<_> = arns.collect();
+                let mut statements = vec![json!({ "Effect": "Allow", "Action": actions, "Resource": arns })];
+                if actions.contains(&"secretsmanager:CreateSecret") {
+                    let look = json!({ "Effect": "Allow", "Action": "cloudtrail:LookupEvents", "Resource": "*" });
+                    statements.push(look);
+                }
+                let policy = json!({ "Version": "2012-10-17", "Statement": statements });
+                self.steps.push(format!(
+                    "POST / iam CreateUser, PutUserPolicy, CreateAccessKey {name}, by the stand-in's control"
+                ));
+                let principal = Principal { user_name: name.to_owned(), policies: vec![policy], access_key: None };
+                (name.to_owned(), control.add_principal(&principal)?.into())
+            }
+            Backend::Remote(remote) if environments.len() > 1 => remote.rotator.clone(),
+            Backend::Remote(remote) => {
+                let environment = environments.first().context("failed to choose a principal")?;
+                remote.readers.get(environment).cloned().context("failed to find the principal in the target")?
+            }
+        };
+        self.identities.insert(user_name, name.to_owned());
+        Ok(key)
+    }
+
+    async fn client_of(&self, reader: &Reader) -> Result<Client> {
+        let file = reader.files.get("credentials").context("failed to find the credentials of the reader")?;
+        let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+        let key = Key::from_file(&text).with_context(|| format!("failed to understand {}", file.display()))?;
+        Ok(self.service.secrets(&key, &self.user_agent).await)
+    }
+
+    /// Where sidecars subscribe: the target's notifier, or one that is started and told of events, once.
+    async fn subscription(&mut self) -> Result<PushConfig> {
+        let (notifier, platform, sidecar, standin) = match &mut self.backend {
+            Backend::Remote(remote) => return remote.notifier.clone().context("failed to subscribe: nothing pushes"),
+            Backend::Own { notifier: Some(notifier), .. } => return Ok(notifier.subscription.clone()),
+            Backend::Own { notifier, platform, sidecar, standin } => (notifier, platform, sidecar, standin),
+        };
+        let token = random::token(32)?;
+        let token_file = platform.folder().join("event.token");
+        write_private(&token_file, token.expose_secret())?;
+        let ingest = IngestConfig::Aws(AwsIngest { token_file });
+        let started = Notifier::start(platform, sidecar, net::own_loopback(), ingest).await?;
+        let header = ApiKey { name: "authorization".into(), value: format!("Bearer {}", token.expose_secret()).into() };
+        let control = standin.as_ref().context("failed to make a rule: the stand-in is gone")?.control();
+        control.add_event_target(&format!("{}/event", started.address), Some(header));
+        self.steps
+            .push("POST / events PutRule, PutTargets for `Secret Label Updated`, by the stand-in's control".into());
+        let subscription = started.subscription.clone();
+        *notifier = Some(started);
+        Ok(subscription)
+    }
+}
+
+/// Removes every secret whose name begins with the scope of `remote`, and says which.
+///
+/// # Errors
+/// The account cannot be reached, or its rotator may not list or delete.
+pub async fn reap(remote: &Remote) -> Result<Vec<String>> {
+    let client = remote.service.secrets(&remote.rotator.1, "secrets-conformance/reap").await;
+    let mut removed = Vec::new();
+    let mut pages = client.list_secrets().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| failure("list secrets", &error))?;
+        let names = page.secret_list().iter().filter_map(|secret| secret.name());
+        for name in names.filter(|name| name.starts_with(&remote.scope)) {
+            let deleted = client.delete_secret().secret_id(name).force_delete_without_recovery(true).send().await;
+            deleted.map_err(|error| failure("delete a secret", &error))?;
+            removed.push(format!("secret {name}"));
+        }
+    }
+    Ok(removed)
+}
+
+/// An SDK's error in words. Its own long form holds the whole answer, which may hold a value.
+fn failure<E>(what: &str, error: &SdkError<E>) -> anyhow::Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    if let Some(service) = error.as_service_error() {
+        let (code, message) = (service.code().unwrap_or("an error"), service.message().unwrap_or("no message"));
+        return anyhow::anyhow!("failed to {what}: AWS answers {code}: {message}");
+    }
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        words += &format!(": {inner}");
+        cause = inner.source();
+    }
+    anyhow::anyhow!("failed to {what}: {words}")
+}
+
+/// What came of a call that may be refused for lack of rights.
+fn access<T, E>(what: &str, outcome: Result<T, SdkError<E>>) -> Result<Option<T>>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match outcome {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.code() == Some("AccessDeniedException") => Ok(None),
+        Err(error) => Err(failure(what, &error)),
+    }
+}
+
+fn secret_string(values: &Values) -> String {
+    let values: Map<_, _> = values.iter().map(|(name, value)| (name.clone(), json!(value.expose_secret()))).collect();
+    Value::Object(values).to_string()
+}
+
+#[async_trait(?Send)]
+impl Candidate for Aws {
+    fn versions(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([match &self.backend {
+            Backend::Own { .. } => {
+                ("stand-in for AWS Secrets Manager".to_owned(), env!("CARGO_PKG_VERSION").to_owned())
+            }
+            Backend::Remote(remote) => ("region".to_owned(), remote.service.region.clone()),
+        }])
+    }
+
+    fn gap(&self, capability: Capability) -> Option<Gap> {
+        let (reason, source) = match (capability, &self.backend) {
+            (Capability::Webhook, _) => ("AWS sends events, not webhooks", "docs.aws.amazon.com/secretsmanager"),
+            (Capability::ProvisionByApi, Backend::Remote(_)) => {
+                ("the target names IAM principals that somebody made before", "the target file")
+            }
+            _ => return None,
+        };
+        Some(Gap { reason: reason.into(), source })
+    }
+
+    fn steps(&self) -> Vec<String> {
+        self.steps.clone()
+    }
+
+    async fn provision(&mut self) -> Result<()> {
+        let actions = ["CreateSecret", "PutSecretValue", "DeleteSecret"].map(|name| format!("secretsmanager:{name}"));
+        let actions: Vec<_> = actions.iter().map(String::as_str).collect();
+        let key = self.principal(self.rotator(), &Environment::ALL, &actions)?;
+        self.rotator = Some(self.service.secrets(&key, &self.user_agent).await);
+        self.trail = Some(self.service.trail(&key, &self.user_agent).await);
+        Ok(())
+    }
+
+    async fn write(&mut self, environment: Environment, values: &Values) -> Result<Written> {
+        let client = self.rotating()?.clone();
+        let text = secret_string(values);
+        let sent = Instant::now();
+        let version_id = match self.arns.get(&environment) {
+            None => {
+                let name = self.name(environment);
+                let created = client.create_secret().name(&name).secret_string(text).send().await;
+                let created = created.map_err(|error| failure("create the secret", &error))?;
+                self.steps.push(format!("POST / secretsmanager.CreateSecret {name}"));
+                self.arns
+                    .insert(environment, created.arn().context("failed to find the ARN in the answer")?.to_owned());
+                created.version_id
+            }
+            Some(arn) => {
+                let put = client.put_secret_value().secret_id(arn).secret_string(text).send().await;
+                let put = put.map_err(|error| failure("write the secret", &error))?;
+                self.steps.push(format!("POST / secretsmanager.PutSecretValue {}", self.name(environment)));
+                put.version_id
+            }
+        };
+        let acknowledged = Instant::now();
+        let version = self.versions.entry(environment).or_default();
+        *version += 1;
+        let logged_as = Some(version_id.context("failed to find the version's id in the answer")?);
+        Ok(Written { version: *version, logged_as, sent, acknowledged })
+    }
+
+    async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {
+        let actions = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"];
+        let key = self.principal(container, &[environment], &actions)?;
+        let files = BTreeMap::from([("credentials", folder.join(format!("{container}.credentials")))]);
+        write_private(&files["credentials"], key.to_file().expose_secret())?;
+        Ok(Reader { container: container.to_owned(), environment, files })
+    }
+
+    async fn read(&self, reader: &Reader, environment: Environment) -> Result<(Access, Values)> {
+        let client = self.client_of(reader).await?;
+        let found = client.get_secret_value().secret_id(self.name(environment)).send().await;
+        let Some(found) = access("read the secret", found)? else { return Ok((Access::Denied, Values::new())) };
+        let text = found.secret_string().context("failed to find the values in the answer")?;
+        // Serde's error may repeat a value.
+        let values: BTreeMap<String, SecretString> =
+            serde_json::from_str(text).map_err(|_| anyhow::anyhow!("failed to understand the values in the answer"))?;
+        Ok((Access::Allowed, values.into_iter().collect()))
+    }
+
+    async fn try_write(&self, reader: &Reader, environment: Environment) -> Result<Access> {
+        let values = Values::from([(super::PROBED_NAME.to_owned(), "written by a reader".into())]);
+        let client = self.client_of(reader).await?;
+        let put = client.put_secret_value().secret_id(self.name(environment)).secret_string(secret_string(&values));
+        let put = access("write the secret", put.send().await)?;
+        Ok(if put.is_some() { Access::Allowed } else { Access::Denied })
+    }
+
+    async fn audit(&self) -> Result<Vec<AuditEntry>> {
+        let names = Environment::ALL.map(|environment| (self.name(environment), environment)).into();
+        let arns = self.arns.iter().map(|(environment, arn)| (arn.clone(), *environment)).collect();
+        let secrets = audit::Secrets { names, arns, identities: &self.identities };
+        let events = self.events().await?;
+        events.iter().rev().filter_map(|event| secrets.entry(event).transpose()).collect()
+    }
+
+    async fn audit_raw(&self) -> Result<Vec<u8>> {
+        Ok(serde_json::to_vec(&self.events().await?)?)
+    }
+
+    fn audit_patience(&self) -> std::time::Duration {
+        match &self.backend {
+            Backend::Remote(Remote { live: true, .. }) => TRAIL_PATIENCE,
+            // Two lookups in a second are allowed, and a page holds fifty events.
+            _ => std::time::Duration::from_secs(10),
+        }
+    }
+
+    async fn fingerprint(&self, _: &SecretString) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn rotator(&self) -> &'static str {
+        "rotator"
+    }
+
+    fn source(&self, reader: &Reader) -> Result<SourceConfig> {
+        let credentials = reader.files.get("credentials").cloned();
+        Ok(SourceConfig::Aws(AwsConfig {
+            region: self.service.region.clone(),
+            secret_id: self.name(reader.environment),
+            endpoint: self.service.endpoint.clone(),
+            ca_file: None,
+            credentials_file: Some(credentials.context("failed to find the credentials of the reader")?),
+        }))
+    }
+
+    fn triggers(&self) -> Vec<Trigger> {
+        match &self.backend {
+            Backend::Remote(Remote { notifier: None, .. }) => vec![Trigger::VersionPoll],
+            _ => vec![Trigger::LabelEvent, Trigger::VersionPoll],
+        }
+    }
+
+    async fn trigger(&mut self, trigger: Trigger) -> Result<TriggerConfig> {
+        match trigger {
+            Trigger::LabelEvent => Ok(TriggerConfig::Push(self.subscription().await?)),
+            Trigger::VersionPoll => Ok(TriggerConfig::Poll(PollConfig { interval_ms: POLL_INTERVAL_MS })),
+            other => bail!("failed to set up the trigger {other}: AWS has none"),
+        }
+    }
+
+    fn leaks(&self) -> Vec<String> {
+        match &self.backend {
+            Backend::Own { platform, .. } => platform.leaks(),
+            Backend::Remote(_) => Vec::new(),
+        }
+    }
+
+    async fn remove(&mut self) -> Result<()> {
+        if let Backend::Own { standin, notifier, .. } = &mut self.backend {
+            if let Some(notifier) = notifier {
+                notifier.stop().await?;
+            }
+            if let Some(standin) = standin.take() {
+                standin.shutdown().await;
+            }
+            return Ok(());
+        }
+        // One that cannot be removed does not keep the others.
+        let mut removed = Ok(());
+        for arn in self.arns.values() {
+            let delete = self.rotating()?.delete_secret().secret_id(arn).force_delete_without_recovery(true);
+            if let Err(error) = delete.send().await {
+                removed = removed.and(Err(failure("delete a secret", &error)));
+            }
+        }
+        removed
+    }
+}

@@ -1,0 +1,148 @@
+//! The contract of AWS: every operation that driver and sidecar use (docs.aws.amazon.com/secretsmanager and
+//! …/awscloudtrail, API references), and its refusals. Signed by the SDK's own signer, read without its models.
+
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use reqwest::Client;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use standins::Listen;
+use standins::aws::Principal;
+
+use super::wire::{Answer, Wire, case, client};
+use crate::candidate::PROBED_NAME;
+use crate::candidate::aws::{Key, Remote, Service};
+use crate::cell::Environment;
+use crate::net;
+use crate::target::Targets;
+
+/// One account, and the principals that call.
+struct Account {
+    http: Client,
+    service: Service,
+    rotator: Key,
+    reader: Key,
+}
+
+/// Goes through the contract, and removes what it made.
+pub(super) async fn script(wire: &mut Wire, targets: &Targets, scope: &str) -> Result<()> {
+    let name = format!("{scope}-{}", Environment::Dev);
+    let (standin, service, rotator, reader) = match Remote::of(targets, scope)? {
+        Some(remote) => {
+            let reader = remote.readers[&Environment::Dev].1.clone();
+            (None, remote.service, remote.rotator.1, reader)
+        }
+        None => {
+            let listen = Listen::on(&format!("{}:0", net::own_loopback()), false).await?;
+            let standin = standins::aws::start(Default::default(), listen)?;
+            let service = Service { region: standin.control().region().to_owned(), endpoint: Some(standin.url()) };
+            let key = |user: &str, actions: Value| -> Result<Key> {
+                let policy = json!({ "Statement": { "Effect": "Allow", "Action": actions, "Resource": "*" } });
+                let principal = Principal { user_name: user.to_owned(), policies: vec![policy], access_key: None };
+                Ok(standin.control().add_principal(&principal)?.into())
+            };
+            let rotator = key("rotator", json!("*"))?;
+            let reader = key("reader", json!(["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]))?;
+            (Some(standin), service, rotator, reader)
+        }
+    };
+    let account = Account { http: client(None)?, service, rotator, reader };
+    let gone_through = account.inside(wire, &name).await;
+    // Whatever happened inside, nothing is left behind.
+    let gone = json!({ "SecretId": name, "ForceDeleteWithoutRecovery": true });
+    let removed = account.make(wire, "DeleteSecret", ("removes a secret", 200), &gone, &account.rotator).await;
+    if let Some(standin) = standin {
+        standin.shutdown().await;
+    }
+    gone_through.and(removed.map(drop))
+}
+
+impl Account {
+    async fn inside(&self, wire: &mut Wire, name: &str) -> Result<()> {
+        let (rotator, reader) = (&self.rotator, &self.reader);
+        let value = |value: &str| json!({ PROBED_NAME: value }).to_string();
+        let token = |number: u8| format!("00000000-0000-4000-8000-0000000000{number:02}");
+        let secret = |extra: Value| {
+            let mut body = json!({ "SecretId": name });
+            if let (Some(body), Some(extra)) = (body.as_object_mut(), extra.as_object()) {
+                body.extend(extra.clone());
+            }
+            body
+        };
+        let create = json!({ "Name": name, "SecretString": value("one"), "ClientRequestToken": token(1) });
+        self.make(wire, "CreateSecret", ("creates a secret", 200), &create, rotator).await?;
+        wire.built_on()?;
+        self.make(wire, "CreateSecret", ("creates it once", 200), &create, rotator).await?;
+        let taken = json!({ "Name": name, "SecretString": value("x"), "ClientRequestToken": token(9) });
+        self.make(wire, "CreateSecret", ("refuses a name that is taken", 400), &taken, rotator).await?;
+        let put = secret(json!({ "SecretString": value("two"), "ClientRequestToken": token(2) }));
+        let rotated = self.make(wire, "PutSecretValue", ("rotates a secret", 200), &put, rotator).await?;
+        wire.built_on()?;
+        let version = rotated.text("/VersionId")?;
+        self.make(wire, "PutSecretValue", ("rotates it once", 200), &put, rotator).await?;
+        self.make(wire, "PutSecretValue", ("refuses a write by a reader", 400), &put, reader).await?;
+        self.make(wire, "DescribeSecret", ("describes a secret", 200), &secret(json!({})), reader).await?;
+        self.make(wire, "GetSecretValue", ("reads what is current", 200), &secret(json!({})), reader).await?;
+        let by_version = secret(json!({ "VersionId": version }));
+        self.make(wire, "GetSecretValue", ("reads a version", 200), &by_version, reader).await?;
+        let no_version = secret(json!({ "VersionId": token(8) }));
+        self.make(wire, "GetSecretValue", ("misses a version", 400), &no_version, reader).await?;
+        // A name that the reader's policy covers: to others it would be denied, there or not.
+        let missing = json!({ "SecretId": name.replace("contract", "missing") });
+        self.make(wire, "GetSecretValue", ("misses a secret", 400), &missing, reader).await?;
+        self.make(wire, "GetSecretValue", ("refuses what is no request", 400), &json!({ "SecretId": 7 }), reader)
+            .await?;
+        let stranger = Key { secret: "wrong".into(), ..reader.clone() };
+        self.make(wire, "GetSecretValue", ("refuses a wrong signature", 400), &secret(json!({})), &stranger).await?;
+        let look = json!({ "MaxResults": 1 });
+        self.make(wire, "LookupEvents", ("looks up events", 200), &look, rotator).await?;
+        self.make(wire, "LookupEvents", ("refuses a reader", 400), &look, reader).await?;
+        Ok(())
+    }
+
+    async fn make(
+        &self,
+        wire: &mut Wire,
+        operation: &str,
+        (name, expected): (&'static str, u16),
+        body: &Value,
+        key: &Key,
+    ) -> Result<Answer> {
+        let (service, target) = match operation {
+            "LookupEvents" => ("cloudtrail", format!("CloudTrail_20131101.{operation}")),
+            _ => ("secretsmanager", format!("secretsmanager.{operation}")),
+        };
+        let address = match &self.service.endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None => format!("https://{service}.{}.amazonaws.com", self.service.region),
+        };
+        let address = format!("{}/", address.trim_end_matches('/'));
+        let body = body.to_string();
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        let session = key.session.as_ref().map(|session| session.expose_secret().to_owned());
+        let credentials =
+            Credentials::new(key.id.expose_secret(), key.secret.expose_secret(), session, None, "contract");
+        let identity = credentials.into();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.service.region)
+            .name(service)
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .context("failed to sign a request")?
+            .into();
+        let signable =
+            SignableRequest::new("POST", address.as_str(), headers.into_iter(), SignableBody::Bytes(body.as_bytes()))?;
+        let (instructions, _) = sign(signable, &parameters).context("failed to sign a request")?.into_parts();
+        let mut request = self.http.post(&address);
+        for (name, value) in headers.into_iter().chain(instructions.headers()) {
+            request = request.header(name, value);
+        }
+        wire.send(format!("POST {service} {operation}"), case(name, expected), request.body(body)).await
+    }
+}

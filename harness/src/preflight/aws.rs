@@ -1,0 +1,50 @@
+//! An AWS account: keys that are wrong, rights that are missing, a notifier that does not answer.
+
+use super::{Asked, answers};
+use crate::candidate::aws::{Refusal, Remote};
+use crate::error::BadInput;
+use crate::target::{AwsTarget, Targets};
+
+/// Asks the account whether a run could use it.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub(super) async fn preflight(asked: Asked<'_>, target: &AwsTarget) -> anyhow::Result<()> {
+    let targets = Targets { aws: Some(target.clone()), ..Targets::default() };
+    let Some(remote) = Remote::of(&targets, "conformance-preflight")? else { return Ok(()) };
+    remote.looks_up().await.map_err(|refusal| bad(asked, "rotator", &refusal, "cloudtrail:LookupEvents"))?;
+    for environment in remote.readers.keys() {
+        let field = format!("readers.{environment}");
+        remote
+            .reads(*environment)
+            .await
+            .map_err(|refusal| bad(asked, &field, &refusal, "secretsmanager:GetSecretValue"))?;
+    }
+    let Some(notifier) = &target.notifier else { return Ok(()) };
+    asked.readable("notifier.token_file", &notifier.token_file)?;
+    if answers(&notifier.address).await? {
+        return Ok(());
+    }
+    let problem = format!("no notifier answers at {}", notifier.address);
+    Err(asked.bad("notifier.address", problem, "start `sidecar notify` there, or leave the notifier out").into())
+}
+
+fn bad(asked: Asked<'_>, field: &str, refusal: &Refusal, right: &str) -> BadInput {
+    match refusal {
+        Refusal::Key(words) => asked.bad(
+            field,
+            format!("AWS does not accept the key: {words}"),
+            "give an access key that is active, its own secret, and the session token where there is one",
+        ),
+        Refusal::Right(words) => asked.bad(
+            field,
+            format!("the principal lacks a right: {words}"),
+            format!("allow it {right}; see ci/targets/README.md"),
+        ),
+        Refusal::Unreachable(words) => asked.bad(
+            "endpoint",
+            format!("failed to reach it: {words}"),
+            "correct region and endpoint, or open the way to it",
+        ),
+    }
+}
