@@ -1,7 +1,7 @@
 """AWS Secrets Manager and CloudTrail as boto3 sees them, in the shapes of botocore's own service models.
 
-botocore ships no waiters for Secrets Manager and a paginator for ListSecrets alone. Its machinery for both is driven all the
-same: with models of our own for what it ships none of.
+botocore ships no waiters for Secrets Manager and a paginator for ListSecrets alone. Its machinery for both is
+driven all the same: with models of our own for what it ships none of.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from jsonschema import Draft202012Validator
 from steps import Exchange, Steps, control, equal, problems, refused, settings, true
 
 # <https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html>, and what the protocol and the
-# signature (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>) add for every service.
+# signature add for every service
+# (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>).
+# Of ValidationException the page has the older name, ValidationError.
 COMMON = {
     "AccessDeniedException",
     "ExpiredTokenException",
@@ -122,7 +124,7 @@ class Judge:
     def summary(self) -> list[str]:
         return [
             f"shapes: {len(self.by_model)} operations by botocore's service models",
-            f"errors: {len(self.errors)} codes, each common or listed by its operation: {', '.join(sorted(self.errors))}",
+            f"errors: {len(self.errors)} codes, common or listed by their operation: {', '.join(sorted(self.errors))}",
         ]
 
 
@@ -134,17 +136,22 @@ for secret in ("secret_access_key", "control_token"):
     steps.hide(setting[secret])
 
 
+# One for all clients: the models are read once.
+session = boto3.session.Session(region_name=setting["region"])
+
+
 def client(service: str, key: dict[str, Any] | None = None, **more: Any) -> Any:
     key = key or setting
-    session = boto3.session.Session(
+    # Refusals are what is looked for: they are neither retried nor anticipated.
+    config = Config(**{"retries": {"total_max_attempts": 1}, "parameter_validation": False, "proxies": {}} | more)
+    made = session.client(
+        service,
+        endpoint_url=setting["url"],
+        config=config,
         aws_access_key_id=key["access_key_id"],
         aws_secret_access_key=key["secret_access_key"],
         aws_session_token=key.get("session_token"),
-        region_name=setting["region"],
     )
-    # Refusals are what is looked for: they are neither retried nor anticipated.
-    config = Config(**{"retries": {"total_max_attempts": 1}, "parameter_validation": False, "proxies": {}} | more)
-    made = session.client(service, endpoint_url=setting["url"], config=config)
 
     def saw(event_name: str, response_dict: dict[str, Any], **_: Any) -> None:
         headers = {name.lower(): value for name, value in response_dict["headers"].items()}
@@ -606,11 +613,11 @@ def a_revoked_and_an_expired_key_are_refused() -> None:
     control(setting, "keys/deactivate", {"access_key_id": key["access_key_id"]})
     denied("a deactivated key", "UnrecognizedClientException", client("secretsmanager", key).list_secrets)
     past = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
-    session = steps.hide(uuid.uuid4().hex)
-    late = principal("late", allow("*"), session_token=session, expires_at=past)
+    session_token = steps.hide(uuid.uuid4().hex)
+    late = principal("late", allow("*"), session_token=session_token, expires_at=past)
     denied("an expired session", "ExpiredTokenException", client("secretsmanager", late).list_secrets)
     future = (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat()
-    timely = principal("timely", allow("*"), session_token=session, expires_at=future)
+    timely = principal("timely", allow("*"), session_token=session_token, expires_at=future)
     equal("SecretList" in client("secretsmanager", timely).list_secrets(), True, "a session that has not")
     without = timely | {"session_token": None}
     denied("a session without its token", "UnrecognizedClientException", client("secretsmanager", without).list_secrets)

@@ -1,9 +1,9 @@
 """1Password Connect as its own SDK sees it, in the shapes of the SDK's models.
 
-No package of a registry ships Connect's OpenAPI document. The SDK's models are generated from one (0.2.1, as they say
-themselves), so answers are held against those: strictly, since the SDK itself overlooks what it does not know. They know
-vaults and items, not the log of requests and not the health. With CONNECT_DOCUMENT, a file with the document as JSON
-(`docs/openapi/spec.yaml` of the repository 1Password/connect), every answer is also held against that.
+No package of a registry ships Connect's OpenAPI document. The SDK's models are generated from one (0.2.1, as they
+say themselves), so answers are held against those: strictly, since the SDK itself overlooks what it does not know. They
+know vaults and items, not the log of requests and not the health. With CONNECT_DOCUMENT, a file with the document as
+JSON (`docs/openapi/spec.yaml` of the repository 1Password/connect), every answer is also held against that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -124,7 +125,7 @@ class Judge:
             return [*told, f"shapes: {len(self.by_document)} endpoints by the document at CONNECT_DOCUMENT"]
         return [
             *told,
-            "shapes: none by 1Password's OpenAPI document, which no registry package ships (give it in CONNECT_DOCUMENT)",
+            "shapes: none by 1Password's OpenAPI document: no registry package ships it (name it in CONNECT_DOCUMENT)",
             f"shapes: {len(self.unjudged)} endpoints unknown to the models, held by the steps alone: "
             + ", ".join(sorted(self.unjudged)),
         ]
@@ -384,19 +385,13 @@ def a_revoked_token_is_refused() -> None:
 
 @step("GET /v1/vaults")
 def an_expired_token_is_refused() -> None:
-    end = admin.get_item_by_id(state.item, state.vault).updated_at.timestamp() + 3600
-    token = issue("hour", expires_at=time_of(end), read=True)
+    end = admin.get_item_by_id(state.item, state.vault).updated_at + timedelta(hours=1)
+    token = issue("hour", expires_at=end.isoformat(), read=True)
     equal(len(client(token).get_vaults()), 1, "the vaults before")
     control(setting, "clock/advance", {"seconds": 3601})
     with refused(VaultError, "an expired token") as error:
         client(token).get_vaults()
     true("Received 401" in str(error[0]), "it is a 401")
-
-
-def time_of(seconds: float) -> str:
-    from datetime import datetime, timezone
-
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
 
 
 @step("GET /v1/activity")

@@ -1,4 +1,4 @@
-"""OpenBao as hvac sees it. The server is the real one, so there is no shape to judge: what hvac returns is looked at."""
+"""OpenBao as hvac sees it. The server is the real one, so no shape is judged: what hvac returns is looked at."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ steps.hide(setting["token"])
 
 def saw(response: requests.Response, **_: Any) -> None:
     request = response.request
-    # A secret's path has as many parts as it likes; here each has one.
     headers = {name.lower(): value for name, value in response.headers.items()}
     endpoint = f"{request.method} {urlsplit(request.url or '').path}"
     steps.saw(Exchange(endpoint, response.status_code, headers, response.content))
