@@ -29,10 +29,11 @@ from jsonschema import Draft202012Validator
 
 from steps import Exchange, Steps, control, equal, problems, refused, settings, true
 
-# <https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html>, and what the protocol and the
-# signature add for every service
-# (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>).
-# Of ValidationException the page has the older name, ValidationError.
+# Errors that any operation may answer with. No document lists them in one place: some are on
+# <https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html>, partly under other names;
+# those of a signature are on
+# <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>; and ValidationException is only
+# seen from the live service (hashicorp/terraform-provider-aws issue 39406).
 COMMON = {
     "AccessDeniedException",
     "ExpiredTokenException",
