@@ -4,6 +4,7 @@
 
 mod audit;
 mod bad_input;
+mod clients;
 mod command;
 mod complete;
 mod delivery;

