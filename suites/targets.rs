@@ -265,3 +265,15 @@ async fn an_address_that_cannot_be_used_is_told(#[case] address: &str, #[case] w
         assert!(said.contains(word), "`{word}` is not in: {said}");
     }
 }
+
+/// A clock that is off by ten minutes: AWS refuses the signature and says what time it is, and the SDK corrects itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_is_corrected() {
+    let target = Target::of(CandidateId::Aws).await;
+    let Service::Aws(running) = &target.service else { panic!("no AWS") };
+    running.control().clock().advance(std::time::Duration::from_secs(600));
+    let run = target.run();
+    let place = Place::new(CandidateId::Aws, PlatformId::Process, DeliveryId::Reload);
+    let evidence = hold(&run, &Cell::new("rotation.no-redeploy", place)).await.unwrap();
+    assert_eq!(evidence.judgement.verdict, Verdict::Pass, "{}", evidence.judgement.reason);
+}

@@ -323,3 +323,77 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str> {
     body.pointer(pointer).and_then(Value::as_str).with_context(|| format!("failed to find {pointer} in the answer"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rstest::rstest;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const DIALECT: Dialect = Dialect {
+        product: "a test",
+        prefix: "/v0/",
+        header: "authorization",
+        scheme: "Bearer ",
+        detail: |body| body["message"].as_str().unwrap_or_default().to_owned(),
+        denied: |status, _| status == StatusCode::FORBIDDEN,
+    };
+
+    /// Answers each connection with the next of these, the last one for ever; counts the answers.
+    async fn server(answers: &'static [&'static str]) -> (Api, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let answer = answers[counted.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)];
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        (Api::new(&DIALECT, &address, None, "test").unwrap(), count)
+    }
+
+    const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    const LATER: &str =
+        "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    const MUCH_LATER: &str =
+        "HTTP/1.1 429 Too Many Requests\r\nretry-after: 3600\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    const NEVER: &str = "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    const DENIED: &str =
+        "HTTP/1.1 403 Forbidden\r\ncontent-length: 16\r\nconnection: close\r\n\r\n{\"message\":\"no\"}";
+
+    #[tokio::test]
+    async fn a_call_waits_as_long_as_it_is_asked_to_and_is_timed_from_when_it_is_accepted() {
+        let (api, count) = server(&[LATER, DONE]).await;
+        let began = Instant::now();
+        let reply = api.post("x", &Value::Null).await.unwrap();
+        assert!(reply.sent - began >= Duration::from_secs(1), "the time of the refused call does not count");
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        assert_eq!(api.steps(), ["POST /v0/x"], "one step, however often it was tried");
+    }
+
+    #[rstest]
+    #[case::for_too_long(&[MUCH_LATER])]
+    #[case::for_nobody_knows_how_long(&[NEVER])]
+    #[tokio::test]
+    async fn a_call_that_is_put_off_is_refused(#[case] answers: &'static [&'static str]) {
+        let (api, count) = server(answers).await;
+        let error = api.get("x").await.unwrap_err();
+        assert!(matches!(error, ApiError::Status { status: StatusCode::TOO_MANY_REQUESTS, .. }), "{error}");
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_in_the_vendors_words() {
+        let (api, _) = server(&[DENIED]).await;
+        let error = api.get("x").await.unwrap_err();
+        assert!(matches!(&error, ApiError::Denied { detail, .. } if detail == "no"), "{error}");
+    }
+}
