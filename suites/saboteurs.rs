@@ -78,6 +78,18 @@ async fn is_caught(#[case] check: &str, #[case] delivery: DeliveryId, #[case] ha
     assert_eq!(judgement.verdict, Verdict::Fail, "{}", judgement.reason);
 }
 
+/// A trigger that falls silent: the sidecar asks instead, and the value arrives within the SLA. That is no evidence for the
+/// delivery that promised to be told, and not the candidate's failure either.
+#[tokio::test]
+async fn a_trigger_that_is_lost_is_no_pass() {
+    let sabotage = Sabotage { candidate: Some(backend::tampered(Tamper::TriggerCutOff)), ..Sabotage::default() };
+    let run = Run::current().unwrap_or_else(|error| panic!("error: {error:#}"));
+    let cell = Cell::new("rotation.no-redeploy", vault(DeliveryId::Reload));
+    let judgement = hold_sabotaged(&run, &cell, sabotage).await.unwrap().judgement;
+    assert_eq!(judgement.verdict, Verdict::Error, "{}", judgement.reason);
+    assert!(judgement.reason.contains("the trigger of app was lost"), "{}", judgement.reason);
+}
+
 /// The cases above, as their source names them: one that is missing is a check that nobody sabotages.
 #[test]
 fn nobody_is_left_out() {

@@ -184,6 +184,7 @@ async fn what_a_killed_run_left_on_a_target_is_reaped(#[case] candidate: Candida
         scope: format!("conformance-{}-killed", run.id),
         platform: platform.unwrap(),
         tools: &run.tools,
+        redactor: &Default::default(),
         user_agent: "suites".into(),
     };
     let mut killed = harness::candidate::open(candidate, setup).await.unwrap();

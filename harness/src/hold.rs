@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::candidate::api::PACE_LIMIT;
 use crate::cell::Cell;
 use crate::check::{self, Check};
 use crate::evidence::{Evidence, Record, SCHEMA, Summary, millis};
@@ -19,8 +20,8 @@ use crate::run::{Owner, Run};
 use crate::verdict::{Judgement, Verdict};
 use crate::way::{Sabotage, Way};
 
-/// Cleaning up takes a fraction of a second; this is for a machine in trouble.
-const END_LIMIT: Duration = Duration::from_secs(20);
+/// Cleaning up takes a fraction of a second; this is for a backend that asks for patience, and a machine in trouble.
+const END_LIMIT: Duration = PACE_LIMIT.saturating_add(Duration::from_secs(15));
 
 /// Holds a cell and writes its evidence to the run's folder.
 ///
@@ -81,7 +82,12 @@ async fn drive(check: &dyn Check, way: &mut Way) -> Result<Judgement> {
     if let Some(gap) = needed.copied().find_map(|capability| way.gap(capability)) {
         return Ok(Judgement::not_supported(format!("{} (source: {})", gap.reason, gap.source)));
     }
-    check.drive(way).await
+    let judgement = check.drive(way).await?;
+    // What arrived by another way than the delivery promises says nothing about it.
+    match way.lost_trigger() {
+        Some(lost) => Err(anyhow::anyhow!("{lost}; before that: {}", judgement.reason)),
+        None => Ok(judgement),
+    }
 }
 
 /// The suite or its surroundings broke: never the candidate's failure.

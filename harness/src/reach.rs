@@ -4,8 +4,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
-use aws_sdk_secretsmanager::config::ProvideCredentials;
 use serde::Serialize;
 use testcontainers::core::client::docker_client_instance;
 use tokio::time::timeout;
@@ -75,7 +73,7 @@ pub struct Machine {
 impl Machine {
     /// Looks around: a few processes and three connections, no longer than a few seconds.
     pub async fn look(output: &Path) -> Self {
-        let (docker, kubernetes, aws) = tokio::join!(docker(), kubernetes(), aws());
+        let (docker, kubernetes) = tokio::join!(docker(), kubernetes());
         let finding = |name, purpose, state: Result<String, String>, remedy, optional| Finding {
             name,
             purpose,
@@ -115,7 +113,6 @@ impl Machine {
             ),
             finding("docker", "the platform `docker`", docker, "start a Docker engine, or set DOCKER_HOST", true),
             finding("kubernetes", "the platform `kubernetes`", kubernetes, "set KUBECONFIG to a test cluster's", true),
-            finding("aws", "live targets of the candidate `aws`", aws, "set AWS_PROFILE, or the AWS_* variables", true),
         ];
         Self { findings }
     }
@@ -226,19 +223,4 @@ async fn kubernetes() -> Result<String, String> {
         Ok::<_, String>(format!("{} at {address}", version.git_version))
     });
     asked.await.map_err(|_| "the cluster does not answer".to_owned())?
-}
-
-async fn aws() -> Result<String, String> {
-    // Without this the chain asks the metadata service of a virtual machine that is not there, and waits.
-    let named = ["AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"];
-    let Some(name) = named.into_iter().find(|name| std::env::var_os(name).is_some()) else {
-        return Err("none of the AWS_* variables names credentials".to_owned());
-    };
-    let shared = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let config = aws_sdk_secretsmanager::Config::new(&shared);
-    let provider = shared.credentials_provider().ok_or("no credentials provider")?;
-    let found = timeout(REACH_LIMIT, provider.provide_credentials()).await;
-    found.map_err(|_| "the credentials provider does not answer".to_owned())?.map_err(|error| error.to_string())?;
-    let region = config.region().map_or_else(|| "no region".to_owned(), ToString::to_string);
-    Ok(format!("credentials by {name}, {region}"))
 }

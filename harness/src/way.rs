@@ -120,12 +120,14 @@ impl Way {
             std::fs::create_dir(&own).with_context(|| format!("failed to make {}", own.display()))?;
             ProcessPlatform::new(&own, &logs, run, &redactor)
         };
-        let user_agent = format!("secrets-conformance/{} ({cell})", env!("CARGO_PKG_VERSION"));
+        // An entry of the backend's log can be tied to this very cell.
+        let user_agent = format!("secrets-conformance/{} ({cell}; {}-{unique})", env!("CARGO_PKG_VERSION"), run.id);
         let setup = Setup {
             targets: &targets,
             scope: format!("conformance-{}-{unique}", run.id),
             platform: process("backend")?,
             tools: &run.tools,
+            redactor: &redactor,
             user_agent,
         };
         let candidate = candidate::open(cell.place.candidate, setup).await?;
@@ -425,6 +427,17 @@ impl Way {
     /// The backend broke; a refusal is no error.
     pub async fn try_write(&mut self, reader: &Reader, environment: Environment) -> Result<Access> {
         self.candidate.try_write(reader, environment).await
+    }
+
+    /// Why a container's trigger was lost on the way, if one was.
+    pub fn lost_trigger(&mut self) -> Option<String> {
+        self.containers.iter_mut().find_map(|container| {
+            let reason = container.deployment.lost_trigger()?;
+            Some(format!(
+                "the trigger of {} was lost, and its sidecar asked instead: {reason}",
+                container.reader.container
+            ))
+        })
     }
 
     /// Stops every container, and keeps what they said.

@@ -14,6 +14,9 @@ use harness::cell::Environment;
 use harness::observations::Values;
 use harness::way::Wrap;
 use secrecy::{ExposeSecret, SecretString};
+use sidecar::config::TriggerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 /// The one thing.
@@ -43,11 +46,15 @@ pub(super) enum Tamper {
     OneValueForAll,
     /// It lets readers write.
     ReadersWrite,
+    /// What tells sidecars of rotations falls silent with the first one.
+    TriggerCutOff,
 }
 
 /// Puts the tampered backend in front of the real one.
 pub(super) fn tampered(tamper: Tamper) -> Wrap {
-    Box::new(move |inner| Box::new(Tampered { inner, tamper, written: Vec::new(), readers: BTreeMap::new() }))
+    Box::new(move |inner| {
+        Box::new(Tampered { inner, tamper, written: Vec::new(), readers: BTreeMap::new(), door: None })
+    })
 }
 
 struct Tampered {
@@ -56,6 +63,8 @@ struct Tampered {
     /// Every value of `POC_TEST_VALUE` that was to be written.
     written: Vec<SecretString>,
     readers: BTreeMap<Environment, Reader>,
+    /// Passes on what goes between sidecars and notifier; ended, it cuts both off.
+    door: Option<JoinHandle<()>>,
 }
 
 impl Tampered {
@@ -101,6 +110,14 @@ impl Candidate for Tampered {
                 }
             }
             _ => {}
+        }
+        if self.is(Tamper::TriggerCutOff)
+            && !first
+            && let Some(door) = self.door.take()
+        {
+            door.abort();
+            // Its connections go with it, before anything is written.
+            let _ = door.await;
         }
         let written = self.inner.write(environment, &values).await?;
         if self.is(Tamper::OldValueAgain) && self.written.len() > 2 {
@@ -175,8 +192,21 @@ impl Candidate for Tampered {
         self.inner.triggers()
     }
 
-    async fn trigger(&mut self, trigger: Trigger) -> Result<sidecar::config::TriggerConfig> {
-        self.inner.trigger(trigger).await
+    async fn trigger(&mut self, trigger: Trigger) -> Result<TriggerConfig> {
+        let mut config = self.inner.trigger(trigger).await?;
+        if let (Tamper::TriggerCutOff, TriggerConfig::Push(push)) = (self.tamper, &mut config) {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let notifier = push.notifier.trim_start_matches("http://").to_owned();
+            push.notifier = format!("http://{}", listener.local_addr()?);
+            self.door = Some(tokio::spawn(async move {
+                let mut passing = JoinSet::new();
+                while let Ok((mut near, _)) = listener.accept().await {
+                    let Ok(mut far) = TcpStream::connect(&notifier).await else { continue };
+                    passing.spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+                }
+            }));
+        }
+        Ok(config)
     }
 
     fn native(&self, request: &NativeRequest<'_>) -> Result<NativePlan> {

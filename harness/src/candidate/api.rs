@@ -1,6 +1,7 @@
 //! The HTTP client of the drivers: JSON over REST, one credential, errors that tell what stands in the way.
 
 use std::error::Error as _;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,11 +13,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::redact::Redactor;
+
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long a backend may ask to be left alone. Windows of a minute are the longest that a vendor documents.
-const PACE_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const PACE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a vendor's API is spoken.
 #[derive(Debug)]
@@ -107,7 +110,6 @@ pub enum ApiError {
 }
 
 /// An answer, and both ends of the call.
-#[derive(Debug)]
 pub struct Reply {
     /// The headers.
     pub headers: HeaderMap,
@@ -119,10 +121,18 @@ pub struct Reply {
     pub answered: Instant,
 }
 
+/// What it holds stays unsaid: it may be a value or a token.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").finish_non_exhaustive()
+    }
+}
+
 /// A client with at most one token.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Api {
     dialect: &'static Dialect,
+    redactor: Redactor,
     http: Client,
     address: String,
     token: Option<SecretString>,
@@ -151,6 +161,7 @@ impl Api {
         let http = http.build().context("failed to make an HTTP client")?;
         Ok(Self {
             dialect,
+            redactor: Redactor::default(),
             http,
             address: address.trim_end_matches('/').to_owned(),
             token: None,
@@ -158,9 +169,21 @@ impl Api {
         })
     }
 
+    /// The same client, which tells every token that it is given to this redactor.
+    #[must_use]
+    pub fn redacting(self, redactor: &Redactor) -> Self {
+        Self { redactor: redactor.clone(), ..self }
+    }
+
+    /// Tells the redactor a credential that goes to somebody else.
+    pub fn learn(&self, credential: &SecretString) {
+        self.redactor.learn(credential);
+    }
+
     /// The same client with another token.
     #[must_use]
     pub fn with_token(&self, token: SecretString) -> Self {
+        self.redactor.learn(&token);
         Self { token: Some(token), ..self.clone() }
     }
 

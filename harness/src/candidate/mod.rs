@@ -23,6 +23,7 @@ use crate::cell::{CandidateId, DeliveryId, Environment};
 use crate::observations::Values;
 use crate::platform::Workload;
 use crate::platform::process::ProcessPlatform;
+use crate::redact::Redactor;
 use crate::target::Targets;
 use crate::tools::Tools;
 
@@ -43,7 +44,7 @@ pub enum Capability {
     AuditReads,
     /// Its audit log shows what was denied.
     AuditDenials,
-    /// Its audit log shows no values.
+    /// Its audit log is not by design a history of values.
     AuditConceals,
     /// It has identities that may read one environment and nothing else.
     ScopedReaders,
@@ -56,6 +57,15 @@ pub struct Gap {
     pub reason: String,
     /// Where that is written.
     pub source: &'static str,
+}
+
+/// What an identity of the suite is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It creates and rotates the secret in every environment.
+    Rotator,
+    /// It reads the secret of this environment.
+    Reader(Environment),
 }
 
 /// The least-privilege identity of one container in one environment.
@@ -191,6 +201,8 @@ pub struct Setup<'a> {
     pub platform: ProcessPlatform,
     /// The programs.
     pub tools: &'a Tools,
+    /// Is told every credential.
+    pub redactor: &'a Redactor,
     /// How calls name themselves: an entry of the audit log can be tied to a cell.
     pub user_agent: String,
 }

@@ -27,7 +27,8 @@ impl Check for ReaderCannotWrite {
     }
 
     async fn drive(&self, way: &mut Way) -> Result<Judgement> {
-        way.provision(&probed(HELLO.into())).await?;
+        let each = Environment::ALL.map(|environment| (environment, probed(HELLO.into())));
+        way.provision_each(&each.into()).await?;
         let reader = way.reader(HOME, CONTAINER).await?;
         let (own, _) = way.try_read(&reader, HOME).await?;
         let mut writes = Vec::new();

@@ -16,7 +16,8 @@ use crate::target::Targets;
 #[command(
     after_help = "Every call is made on a stand-in first. With a target it is made there too, and what differs is \
                         printed: statuses, members and types, never a value. Everything made on the target begins with \
-                        `conformance-contract-` and is removed at the end.\n\n\
+                        `conformance-contract-` and is removed at the end, also after Ctrl-C; what a killed one left: \
+                        cargo conformance reap contract --target FILE.\n\n\
                         Exit codes: 0 nothing differs; 1 something does; 2 bad input; 3 the contract could not be gone through."
 )]
 pub(super) struct Args {
@@ -58,8 +59,7 @@ pub(super) async fn contract(args: &Args) -> Result<u8> {
     let mut contracts = Vec::new();
     for candidate in candidates {
         anstream::eprintln!("{candidate}: going through the contract");
-        let owner = Owner::of(std::process::id());
-        let contract = crate::hold::interruptible(owner, hold(candidate, &targets)).await;
+        let contract = hold(candidate, &targets, Owner::of(std::process::id())).await;
         contracts.push(contract.with_context(|| format!("failed to go through the contract of {candidate}"))?);
     }
     if args.json {

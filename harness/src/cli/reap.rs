@@ -13,7 +13,8 @@ use crate::target::Targets;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Only this run; a run that is still at work is never touched
+    /// Only this run, or `contract` for what killed contracts left on a target; a run that is still at work is never
+    /// touched
     run: Option<String>,
     /// Also remove what runs left on the servers of this file. Whether a run is still at work elsewhere cannot be known
     /// from here, so this needs the run's id
@@ -26,8 +27,11 @@ pub(super) struct Args {
     output: Output,
 }
 
+/// In place of a run's id: what `conformance contract` makes on a target.
+const CONTRACT: &str = "contract";
+
 pub(super) async fn reap(args: &Args) -> Result<u8> {
-    if let Some(run) = args.run.as_deref().filter(|run| !is_run_id(run)) {
+    if let Some(run) = args.run.as_deref().filter(|run| !is_run_id(run) && *run != CONTRACT) {
         // A part of an id would fit other runs as well.
         let remedy = "`cargo conformance report` lists the runs";
         return Err(BadInput::new("RUN", format!("`{run}` is no run's id"), remedy).into());
@@ -61,6 +65,7 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
     {
         let targets = Targets::read(file)?;
         preflight(file, &targets).await?;
+        // The same beginning: `conformance-contract-` and `conformance-<run>-`.
         for (candidate, removed) in candidate::reap(&targets, &format!("conformance-{run}-")).await? {
             // Standard output may be a JSON document.
             anstream::eprintln!("removed {removed} from {candidate}");

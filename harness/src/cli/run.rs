@@ -8,6 +8,7 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{EXIT_ERROR, EXIT_FAILED, EXIT_PASSED, Output, nextest};
+use crate::candidate;
 use crate::error::BadInput;
 use crate::evidence::Evidence;
 use crate::matrix::Selection;
@@ -64,6 +65,9 @@ pub(super) async fn run(args: Args) -> Result<u8> {
     let ended = hold(&run, &args.profile).await?;
     // A cell that its runner had to kill could not clean up after itself.
     reap::sweep(&run.id)?;
+    for (candidate, removed) in candidate::reap(&run.targets()?, &format!("conformance-{}-", run.id)).await? {
+        anstream::eprintln!("removed {removed} from {candidate}: its cell could not");
+    }
     let scorecard = conclude(&run)?;
     anstream::print!("\n{}", terminal(&scorecard));
     anstream::println!("scorecard: {}", run.folder.join("scorecard.md").display());

@@ -9,7 +9,9 @@ use standins::Listen;
 use super::wire::{Case, Rest, Wire, call, case, client};
 use crate::candidate::PROBED_NAME;
 use crate::candidate::doppler::Remote;
+use crate::hold::interruptible;
 use crate::net;
+use crate::run::Owner;
 use crate::target::Targets;
 
 const GET: Method = Method::GET;
@@ -17,7 +19,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 /// Goes through the contract, and removes what it made.
-pub(super) async fn script(wire: &mut Wire, targets: &Targets, scope: &str) -> Result<()> {
+pub(super) async fn script(wire: &mut Wire, targets: &Targets, scope: &str, owner: Owner) -> Result<()> {
     let (standin, address, token, ca_file) = match Remote::of(targets, scope)? {
         Some(remote) => (None, remote.address, remote.token, remote.ca_file),
         None => {
@@ -28,9 +30,10 @@ pub(super) async fn script(wire: &mut Wire, targets: &Targets, scope: &str) -> R
         }
     };
     let api = Rest { http: client(ca_file.as_deref())?, address };
-    let project = call(POST, "/v3/projects").by(&token).body(json!({ "name": scope, "description": "a contract" }));
+    let project =
+        call(POST, "/v3/projects").by(&token).body(json!({ "name": scope, "create_default_environments": false }));
     api.build(wire, case("creates a project", 200), project).await?;
-    let gone_through = inside(&api, wire, &token, scope).await;
+    let gone_through = interruptible(owner, inside(&api, wire, &token, scope)).await;
     // Whatever happened inside, nothing is left behind.
     let gone = call(DELETE, "/v3/projects/project").by(&token).body(json!({ "project": scope }));
     let removed = api.build(wire, case("removes the project", 200), gone).await;

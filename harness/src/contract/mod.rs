@@ -16,10 +16,14 @@ pub use self::shape::Shape;
 use self::wire::Wire;
 use crate::cell::CandidateId;
 use crate::random;
+use crate::run::Owner;
 use crate::target::Targets;
 
 /// The candidates that have a contract. OpenBao needs none: the real server is what the suite runs against.
 pub const CANDIDATES: [CandidateId; 3] = [CandidateId::Doppler, CandidateId::Onepassword, CandidateId::Aws];
+
+/// What everything is named after that a contract makes on a target.
+pub const SCOPE: &str = "conformance-contract-";
 
 /// One call and its answer, without a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,27 +71,27 @@ pub struct Contract {
 /// Goes through a candidate's contract with a stand-in, and with the target where `targets` name one.
 ///
 /// # Errors
-/// The stand-in does not start, does not keep to its own documents' statuses, or a credential cannot be found.
-pub async fn hold(candidate: CandidateId, targets: &Targets) -> Result<Contract> {
-    let (standin, ended) = exchanges(candidate, &Targets::default()).await?;
+/// The stand-in does not start or breaks off, somebody interrupts, or a credential cannot be found.
+pub async fn hold(candidate: CandidateId, targets: &Targets, owner: Owner) -> Result<Contract> {
+    let (standin, ended) = exchanges(candidate, &Targets::default(), owner).await?;
     ended.context("failed to go through the contract with the stand-in")?;
-    let own = statuses(&standin);
     if !targets.named().contains(&candidate) {
-        return Ok(Contract { candidate, exchanges: standin, differences: own, broken: None });
+        let differences = statuses(&standin);
+        return Ok(Contract { candidate, exchanges: standin, differences, broken: None });
     }
-    let (exchanges, ended) = exchanges(candidate, targets).await?;
+    let (exchanges, ended) = exchanges(candidate, targets, owner).await?;
     let differences = compare(&standin, &exchanges);
     Ok(Contract { candidate, exchanges, differences, broken: ended.err().map(|error| format!("{error:#}")) })
 }
 
 /// All exchanges, and how it ended: what came before a call that could not be made is kept.
-async fn exchanges(candidate: CandidateId, targets: &Targets) -> Result<(Vec<Exchange>, Result<()>)> {
-    let scope = format!("conformance-contract-{}", random::hex(4)?);
+async fn exchanges(candidate: CandidateId, targets: &Targets, owner: Owner) -> Result<(Vec<Exchange>, Result<()>)> {
+    let scope = format!("{SCOPE}{}", random::hex(4)?);
     let mut wire = Wire::default();
     let ended = match candidate {
-        CandidateId::Doppler => doppler::script(&mut wire, targets, &scope).await,
-        CandidateId::Onepassword => onepassword::script(&mut wire, targets, &scope).await,
-        CandidateId::Aws => aws::script(&mut wire, targets, &scope).await,
+        CandidateId::Doppler => doppler::script(&mut wire, targets, &scope, owner).await,
+        CandidateId::Onepassword => onepassword::script(&mut wire, targets, &scope, owner).await,
+        CandidateId::Aws => aws::script(&mut wire, targets, &scope, owner).await,
         CandidateId::Vault => {
             anyhow::bail!("failed to find the contract: OpenBao itself is what the suite runs against")
         }

@@ -12,7 +12,9 @@ use super::wire::{Case, Rest, Wire, call, case, client};
 use crate::candidate::PROBED_NAME;
 use crate::candidate::onepassword::Remote;
 use crate::cell::Environment;
+use crate::hold::interruptible;
 use crate::net;
+use crate::run::Owner;
 use crate::target::Targets;
 
 const GET: Method = Method::GET;
@@ -26,7 +28,7 @@ struct Scene {
 }
 
 /// Goes through the contract, and removes what it made.
-pub(super) async fn script(wire: &mut Wire, targets: &Targets, scope: &str) -> Result<()> {
+pub(super) async fn script(wire: &mut Wire, targets: &Targets, scope: &str, owner: Owner) -> Result<()> {
     let (own, other) = (Environment::Dev, Environment::Prod);
     let (standin, address, ca_file, scene) = match Remote::of(targets, scope)? {
         Some(remote) => {
@@ -57,7 +59,7 @@ pub(super) async fn script(wire: &mut Wire, targets: &Targets, scope: &str) -> R
     };
     let made = call(Method::POST, "/v1/vaults/{}/items").of(&[&scene.own]).by(&scene.rotator).body(item("one"));
     let id = api.build(wire, case("creates an item", 200), made).await?.text("/id")?;
-    let gone_through = inside(&api, wire, &scene, scope, &id, &item("two")).await;
+    let gone_through = interruptible(owner, inside(&api, wire, &scene, scope, &id, &item("two"))).await;
     // Whatever happened inside, nothing is left behind.
     let gone = call(Method::DELETE, "/v1/vaults/{}/items/{}").of(&[&scene.own, &id]).by(&scene.rotator);
     let removed = api.build(wire, case("removes an item", 204), gone).await;

@@ -23,6 +23,8 @@ pub enum Shape {
     Text,
     /// A string that is a moment of RFC 3339.
     Moment,
+    /// A string that holds a JSON object.
+    Document(Box<Self>),
     /// An array; the shape of all its elements together.
     List(Box<Self>),
     /// An object.
@@ -49,6 +51,7 @@ impl fmt::Display for Shape {
             Self::Number => "a number",
             Self::Text => "a string",
             Self::Moment => "a moment",
+            Self::Document(_) => "a JSON document",
             Self::List(_) => "a list",
             Self::Object(_) => "an object",
             Self::Mixed => "of several kinds",
@@ -64,7 +67,10 @@ impl Shape {
             Value::Bool(_) => Self::Bool,
             Value::Number(_) => Self::Number,
             Value::String(text) if text.parse::<Timestamp>().is_ok() => Self::Moment,
-            Value::String(_) => Self::Text,
+            Value::String(text) => match serde_json::from_str::<Value>(text) {
+                Ok(document @ Value::Object(_)) => Self::Document(Box::new(Self::of(&document))),
+                _ => Self::Text,
+            },
             Value::Array(elements) => {
                 Self::List(Box::new(elements.iter().map(Self::of).fold(Self::Nothing, Self::merged)))
             }
@@ -82,6 +88,7 @@ impl Shape {
         match (self, other) {
             (Self::Nothing, one) | (one, Self::Nothing) => one,
             (Self::List(one), Self::List(other)) => Self::List(Box::new(one.merged(*other))),
+            (Self::Document(one), Self::Document(other)) => Self::Document(Box::new(one.merged(*other))),
             (Self::Object(mut one), Self::Object(other)) => {
                 for (name, member) in &mut one {
                     member.optional |= !other.contains_key(name);
@@ -108,8 +115,9 @@ impl Shape {
     /// What differs between what was expected and what was found, a line each; `place` is where.
     pub fn differences(expected: &Self, found: &Self, place: &str, lines: &mut Vec<String>) {
         match (expected, found) {
-            // A list without elements says nothing about them.
-            (Self::Nothing, _) | (_, Self::Nothing) if place.ends_with("[]") => {}
+            // A list without elements leaves what comes in it open; where some were expected, nothing was compared.
+            (Self::Nothing, _) if place.ends_with("[]") => {}
+            (Self::Document(one), Self::Document(other)) => Self::differences(one, other, place, lines),
             (Self::List(one), Self::List(other)) => Self::differences(one, other, &format!("{place}[]"), lines),
             (Self::Object(one), Self::Object(other)) => {
                 for (name, member) in one {
@@ -145,7 +153,9 @@ mod tests {
     #[case::null(json!({ "a": "x" }), json!({ "a": null }), &["body.a: expected a string, found null"])]
     #[case::no_moment(json!({ "a": "2026-11-23T19:00:00Z" }), json!({ "a": "today" }), &["body.a: expected a moment, found a string"])]
     #[case::deep(json!({ "a": [{ "b": 1 }] }), json!({ "a": [{ "b": true }] }), &["body.a[].b: expected a number, found a boolean"])]
-    #[case::empty_list(json!({ "a": [{ "b": 1 }] }), json!({ "a": [] }), &[])]
+    #[case::empty_list(json!({ "a": [{ "b": 1 }] }), json!({ "a": [] }), &["body.a[]: expected an object, found nothing"])]
+    #[case::was_empty(json!({ "a": [] }), json!({ "a": [{ "b": 1 }] }), &[])]
+    #[case::document(json!({ "a": "{\"b\":1}" }), json!({ "a": "{\"b\":\"x\"}" }), &["body.a.b: expected a number, found a string"])]
     #[case::member_of_some(json!([{ "a": 1 }, {}]), json!([{}]), &[])]
     #[case::body_gone(json!({ "a": 1 }), json!(null), &["body: expected an object, found null"])]
     fn a_difference_is_told_by_its_place(#[case] one: Value, #[case] other: Value, #[case] expected: &[&str]) {

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use probe::observation::Observation;
 use sidecar::config::TriggerConfig;
+use sidecar::status::{Event, Status};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
@@ -100,6 +101,8 @@ pub struct Deployment {
     pub unavoidable: Duration,
     /// By what it learns of a rotation, where it does.
     pub trigger: Option<TriggerUse>,
+    /// What the sidecar said of the trigger since it was told first, where there is one.
+    status: Option<UnboundedReceiver<Line>>,
     members: Vec<Box<dyn Member>>,
 }
 
@@ -111,6 +114,7 @@ impl Deployment {
             secret_files: Vec::new(),
             unavoidable: Duration::ZERO,
             trigger: None,
+            status: None,
             members,
         }
     }
@@ -119,6 +123,21 @@ impl Deployment {
     pub fn identity(&self) -> String {
         let members: Vec<_> = self.members.iter().map(|m| format!("{} {}", m.name(), m.identity())).collect();
         members.join(", ")
+    }
+
+    /// Follows a sidecar whose trigger is at work.
+    fn follow(&mut self, used: TriggerUse, status: UnboundedReceiver<Line>) {
+        self.trigger = Some(used);
+        self.status = Some(status);
+    }
+
+    /// Why the trigger was lost, if it was: a sidecar without one asks again and again, and would pass for one that is told.
+    pub fn lost_trigger(&mut self) -> Option<String> {
+        let status = self.status.as_mut()?;
+        std::iter::from_fn(|| status.try_recv().ok()).find_map(|line| match Status::parse(&line.text).ok()?.event {
+            Event::Unsubscribed { reason } => Some(reason),
+            _ => None,
+        })
     }
 
     /// Puts a further member beside the others: it is stopped with them.

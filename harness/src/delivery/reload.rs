@@ -11,7 +11,7 @@ use super::{Choice, Delivery, Deployment, Scene};
 use crate::candidate::Trigger;
 use crate::evidence::TriggerUse;
 use crate::files::write_private;
-use crate::platform::{Member, Workload, line, take_out};
+use crate::platform::{Member, Workload, line, take_err, take_out};
 
 /// The sidecar beside the app, told of rotations by this trigger.
 pub(super) struct Reload(pub(super) Choice);
@@ -45,8 +45,9 @@ impl Delivery for Reload {
         probe.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());
         let mut probe = scene.platform.start(probe).await?;
         let out = take_out(probe.as_mut());
+        let status = take_err(sidecar.as_mut());
         let mut deployment = Deployment::new(out, vec![sidecar, probe]);
-        deployment.trigger = Some(TriggerUse::of(trigger, &deliver));
+        deployment.follow(TriggerUse::of(trigger, &deliver), status);
         deployment.secret_files.push(env_file);
         Ok(deployment)
     }

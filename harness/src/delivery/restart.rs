@@ -13,7 +13,7 @@ use super::{Choice, Delivery, Deployment, Scene};
 use crate::candidate::Trigger;
 use crate::evidence::TriggerUse;
 use crate::net;
-use crate::platform::{line, take_out};
+use crate::platform::{line, take_err, take_out};
 
 /// How long an instance may take to be ready, and to drain.
 const LIMIT_MS: u64 = 10_000;
@@ -50,9 +50,9 @@ impl Delivery for Restart {
             address.get().filter(|_| told.get())
         })
         .await?;
-        let out = take_out(sidecar.as_mut());
+        let (out, status) = (take_out(sidecar.as_mut()), take_err(sidecar.as_mut()));
         let mut deployment = Deployment::new(out, vec![sidecar]);
-        deployment.trigger = Some(TriggerUse::of(trigger, &deliver));
+        deployment.follow(TriggerUse::of(trigger, &deliver), status);
         deployment.address = Some(format!("http://{address}"));
         Ok(deployment)
     }

@@ -74,6 +74,11 @@ pub fn take_out(member: &mut dyn Member) -> UnboundedReceiver<Line> {
     std::mem::replace(member.out(), unbounded_channel().1)
 }
 
+/// Takes the lines of standard error away from a member, for somebody who follows them to the end.
+pub fn take_err(member: &mut dyn Member) -> UnboundedReceiver<Line> {
+    std::mem::replace(member.err(), unbounded_channel().1)
+}
+
 /// Waits for a line on a member's standard error that `pick` makes something of.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! An AWS account: keys that are wrong, rights that are missing, a notifier that does not answer.
 
-use super::{Asked, answers};
+use super::Asked;
 use crate::candidate::aws::{Refusal, Remote};
 use crate::error::BadInput;
 use crate::target::{AwsTarget, Targets};
@@ -13,6 +13,7 @@ pub(super) async fn preflight(asked: Asked<'_>, target: &AwsTarget) -> anyhow::R
     let targets = Targets { aws: Some(target.clone()), ..Targets::default() };
     let Some(remote) = Remote::of(&targets, "conformance-preflight")? else { return Ok(()) };
     remote.looks_up().await.map_err(|refusal| bad(asked, "rotator", &refusal, "cloudtrail:LookupEvents"))?;
+    remote.removes().await.map_err(|refusal| bad(asked, "rotator", &refusal, "secretsmanager:DeleteSecret"))?;
     for environment in remote.readers.keys() {
         let field = format!("readers.{environment}");
         remote
@@ -21,12 +22,7 @@ pub(super) async fn preflight(asked: Asked<'_>, target: &AwsTarget) -> anyhow::R
             .map_err(|refusal| bad(asked, &field, &refusal, "secretsmanager:GetSecretValue"))?;
     }
     let Some(notifier) = &target.notifier else { return Ok(()) };
-    asked.readable("notifier.token_file", &notifier.token_file)?;
-    if answers(&notifier.address).await? {
-        return Ok(());
-    }
-    let problem = format!("no notifier answers at {}", notifier.address);
-    Err(asked.bad("notifier.address", problem, "start `sidecar notify` there, or leave the notifier out").into())
+    asked.notifier("notifier.address", &notifier.address, "notifier.token_file", &notifier.token_file).await
 }
 
 fn bad(asked: Asked<'_>, field: &str, refusal: &Refusal, right: &str) -> BadInput {

@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 
-use super::{Asked, answers};
+use super::Asked;
 use crate::candidate::api::ApiError;
 use crate::candidate::doppler::DIALECT;
 use crate::target::DopplerTarget;
@@ -22,7 +22,7 @@ pub(super) async fn preflight(asked: Asked<'_>, target: &DopplerTarget) -> anyho
     })?;
     // A service token knows its own config and nothing else.
     api.get("projects?per_page=1").await.map_err(|error| match error {
-        ApiError::Denied { .. } | ApiError::Status { .. } => {
+        ApiError::Denied { .. } => {
             let problem = format!("the token may not see projects: {error}");
             asked.bad("token", problem, "give a personal or service account token, not a service token")
         }
@@ -30,10 +30,5 @@ pub(super) async fn preflight(asked: Asked<'_>, target: &DopplerTarget) -> anyho
     })?;
     let Some(webhooks) = &target.webhooks else { return Ok(()) };
     asked.secret("webhooks.signing_secret", &webhooks.signing_secret)?;
-    asked.readable("webhooks.token_file", &webhooks.token_file)?;
-    if answers(&webhooks.notifier).await? {
-        return Ok(());
-    }
-    let problem = format!("no notifier answers at {}", webhooks.notifier);
-    Err(asked.bad("webhooks.notifier", problem, "start `sidecar notify` there, or leave the webhooks out").into())
+    asked.notifier("webhooks.notifier", &webhooks.notifier, "webhooks.token_file", &webhooks.token_file).await
 }

@@ -79,6 +79,18 @@ impl Asked<'_> {
             .map_err(|error| self.bad("ca_file", format!("{error:#}"), "name a PEM file with the CA's certificate"))
     }
 
+    /// A notifier answers there, and this user may read the token for its subscribers.
+    async fn notifier(&self, field: &str, address: &str, token: &str, token_file: &Path) -> anyhow::Result<()> {
+        self.readable(token, token_file)?;
+        let client = reqwest::Client::builder().no_proxy().timeout(NOTIFIER_LIMIT).build()?;
+        let answered = client.get(format!("{address}/healthz")).send().await;
+        if answered.is_ok_and(|answer| answer.status().is_success()) {
+            return Ok(());
+        }
+        let problem = format!("no notifier answers at {address}");
+        Err(self.bad(field, problem, "start `sidecar notify` there, or leave it out of the target").into())
+    }
+
     fn foreign(&self, problem: &str) -> BadInput {
         self.bad("address", problem, "give the address of the API: scheme, host and port")
     }
@@ -93,11 +105,4 @@ impl Asked<'_> {
         };
         self.bad("address", error.to_string(), remedy)
     }
-}
-
-/// Whether a notifier answers at this address.
-async fn answers(notifier: &str) -> anyhow::Result<bool> {
-    let client = reqwest::Client::builder().no_proxy().timeout(NOTIFIER_LIMIT).build()?;
-    let answered = client.get(format!("{notifier}/healthz")).send().await;
-    Ok(answered.is_ok_and(|answer| answer.status().is_success()))
 }

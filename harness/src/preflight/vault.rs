@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{Asked, answers};
+use super::Asked;
 use crate::candidate::api::{Api, ApiError};
 use crate::candidate::vault::DIALECT;
 use crate::cell::Environment;
@@ -73,15 +73,7 @@ impl Preflight<'_> {
 
     async fn notifier(&self) -> anyhow::Result<()> {
         let Some(notifier) = &self.target.notifier else { return Ok(()) };
-        self.asked.readable("notifier.token_file", &notifier.token_file)?;
-        if answers(&notifier.address).await? {
-            return Ok(());
-        }
-        let problem = format!("no notifier answers at {}", notifier.address);
-        Err(self
-            .asked
-            .bad("notifier.address", problem, "start `sidecar notify` there, or leave the notifier out")
-            .into())
+        self.asked.notifier("notifier.address", &notifier.address, "notifier.token_file", &notifier.token_file).await
     }
 
     async fn mounts(&self, api: &Api) -> anyhow::Result<()> {

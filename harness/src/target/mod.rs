@@ -236,6 +236,13 @@ impl Targets {
                 "make it at least as long as `sla`",
             ));
         }
+        if self.sla.0 >= sidecar::trigger::WHILE_SUBSCRIBED {
+            return Err(BadInput::new(
+                format!("{file}, field `sla`"),
+                "a sidecar that is never told looks by itself within this time, and would pass for one that is told",
+                format!("make it shorter than {} s", sidecar::trigger::WHILE_SUBSCRIBED.as_secs()),
+            ));
+        }
         if self.patience > LONGEST_PATIENCE {
             return Err(BadInput::new(
                 format!("{file}, field `patience`"),
@@ -355,6 +362,7 @@ audit = { device = "to-file", file = "/var/log/openbao/audit.log" }
     #[case::stand_in("\"live\"", "\"stand-in\"")]
     #[case::no_scheme("https://vault", "vault")]
     #[case::no_prod(", prod = \"kv-prod\"", "")]
+    #[case::too_slow("sla = \"5s\"\npatience = \"20s\"", "sla = \"30s\"\npatience = \"30s\"")]
     fn a_bad_file_gets_one_clear_error(#[case] from: &str, #[case] to: &str) {
         let error = Targets::parse("target file t.toml", &GOOD.replace(from, to)).unwrap_err();
         let case = std::thread::current().name().unwrap_or_default().rsplit("::").next().unwrap_or_default().to_owned();

@@ -68,6 +68,18 @@ pub enum Refusal {
     Unreachable(String),
 }
 
+/// How AWS names what is wrong with a key (docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html).
+const KEY: [&str; 8] = [
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "IncompleteSignature",
+    "ExpiredTokenException",
+    "MissingAuthenticationTokenException",
+    "OptInRequired",
+];
+
 impl Refusal {
     fn of<E>(what: &str, error: &SdkError<E>) -> Self
     where
@@ -76,13 +88,27 @@ impl Refusal {
         let words = failure(what, error).to_string();
         match error.code() {
             Some(code) if code.contains("AccessDenied") => Self::Right(words),
-            Some(_) => Self::Key(words),
-            None => Self::Unreachable(words),
+            Some(code) if KEY.contains(&code) => Self::Key(words),
+            _ => Self::Unreachable(words),
         }
     }
 }
 
 impl Remote {
+    /// Removes a secret that is not there as the rotator.
+    ///
+    /// # Errors
+    /// It would not be allowed if it were: cells would leave theirs behind.
+    pub async fn removes(&self) -> Result<(), Refusal> {
+        let client = self.service.secrets(&self.rotator.1, "secrets-conformance/preflight").await;
+        let deleted = client.delete_secret().secret_id(format!("{}-none", self.scope));
+        match deleted.force_delete_without_recovery(true).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(()),
+            Err(error) => Err(Refusal::of("delete a secret", &error)),
+        }
+    }
+
     /// Looks up one event as the rotator.
     ///
     /// # Errors

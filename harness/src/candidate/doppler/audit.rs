@@ -18,7 +18,7 @@ impl Doppler {
             let listed = self.admin.get(&format!("configs/config/logs?{config}&page={page}&per_page={PAGE}")).await?;
             let logs = listed.body["logs"].as_array().context("failed to find the logs in the answer")?;
             ids.extend(logs.iter().filter_map(|log| log["id"].as_str().map(str::to_owned)));
-            if logs.len() < PAGE {
+            if logs.is_empty() {
                 break;
             }
         }

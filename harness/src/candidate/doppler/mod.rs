@@ -121,7 +121,7 @@ impl Doppler {
             Some(remote) => {
                 let ca = remote.ca_file.as_ref().map(fs::read).transpose().context("failed to read the CA file")?;
                 let api = Api::new(&DIALECT, &remote.address, ca.as_deref(), &setup.user_agent)?;
-                let api = api.with_token(remote.token.clone());
+                let api = api.redacting(setup.redactor).with_token(remote.token.clone());
                 (Backend::Remote(remote.clone()), remote.address, api)
             }
             None => {
@@ -130,7 +130,7 @@ impl Doppler {
                 let standin = standins::doppler::start(config, listen)?;
                 let address = standin.url();
                 let api = Api::new(&DIALECT, &address, None, &setup.user_agent)?;
-                let api = api.with_token(standin.control().admin().clone());
+                let api = api.redacting(setup.redactor).with_token(standin.control().admin().clone());
                 let platform = Box::new(setup.platform);
                 let sidecar = setup.tools.sidecar.clone();
                 (Backend::Own { standin: Some(standin), notifier: None, platform, sidecar }, address, api)
@@ -157,7 +157,9 @@ impl Doppler {
         let body =
             json!({ "project": self.project, "config": environment.to_string(), "name": name, "access": access });
         let made = self.admin.post("configs/config/tokens", &body).await?.body;
-        Ok(text(&made, "/token/key")?.into())
+        let token = text(&made, "/token/key")?.into();
+        self.admin.learn(&token);
+        Ok(token)
     }
 
     fn with_token_of(&self, reader: &Reader) -> Result<Api> {
@@ -194,6 +196,7 @@ impl Doppler {
             }
             Backend::Remote(_) => bail!("failed to make a webhook: the target names nothing that receives it"),
         };
+        self.admin.learn(&secret);
         let configs = Environment::ALL.map(|environment| environment.to_string());
         let body = json!({ "url": url, "secret": secret.expose_secret(), "enableConfigs": configs });
         self.admin.post(&format!("webhooks?project={}", self.project), &body).await?;
@@ -214,7 +217,8 @@ pub async fn reap(remote: &Remote) -> Result<Vec<String>> {
         let listed = api.get(&format!("projects?page={page}&per_page={PAGE}")).await?.body;
         let projects = listed["projects"].as_array().context("failed to find the projects in the answer")?;
         names.extend(projects.iter().filter_map(|project| project["name"].as_str().map(str::to_owned)));
-        if projects.len() < PAGE {
+        // A page that is not full may be the vendor's own limit.
+        if projects.is_empty() {
             break;
         }
     }
@@ -225,8 +229,8 @@ pub async fn reap(remote: &Remote) -> Result<Vec<String>> {
     Ok(names.into_iter().map(|name| format!("project {name}")).collect())
 }
 
-/// Entries of a page of a list.
-const PAGE: usize = 100;
+/// Entries of a page of a list: the API's own default.
+const PAGE: usize = 20;
 
 #[async_trait(?Send)]
 impl Candidate for Doppler {

@@ -19,7 +19,7 @@ use standins::onepassword::{Control, Grant};
 use standins::{Listen, Running};
 
 use super::api::{Api, ApiError, Dialect, text};
-use super::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Setup, Trigger, Written};
+use super::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Role, Setup, Trigger, Written};
 use crate::cell::Environment;
 use crate::error::BadInput;
 use crate::files::write_private;
@@ -96,6 +96,10 @@ pub struct Onepassword {
     vaults: BTreeMap<Environment, String>,
     /// The item of each environment, since its first write.
     items: BTreeMap<Environment, String>,
+    /// How this cell's own calls name themselves in the log.
+    user_agent: String,
+    /// The newest entry of the log before this cell began.
+    before: Option<String>,
     /// Who is behind a token, by the token's id: it stands in the log.
     identities: RefCell<BTreeMap<String, String>>,
 }
@@ -112,19 +116,29 @@ impl Onepassword {
                 let ca = remote.ca_file.as_ref().map(fs::read).transpose().context("failed to read the CA file")?;
                 let api = Api::new(&DIALECT, &remote.address, ca.as_deref(), &setup.user_agent)?;
                 let (address, vaults) = (remote.address.clone(), remote.vaults.clone());
-                let rotator = api.with_token(remote.rotator.clone());
+                let rotator = api.redacting(setup.redactor).with_token(remote.rotator.clone());
                 (Backend::Remote(remote), address, rotator, vaults)
             }
             None => {
                 let listen = Listen::on(&format!("{}:0", net::own_loopback()), false).await?;
                 let standin = standins::onepassword::start(Default::default(), listen)?;
                 let address = standin.url();
-                let api = Api::new(&DIALECT, &address, None, &setup.user_agent)?;
+                let api = Api::new(&DIALECT, &address, None, &setup.user_agent)?.redacting(setup.redactor);
                 (Backend::Own(Some(standin)), address, api, BTreeMap::new())
             }
         };
         let identities = RefCell::default();
-        Ok(Self { backend, address, rotator, title: setup.scope, vaults, items: BTreeMap::new(), identities })
+        Ok(Self {
+            backend,
+            address,
+            rotator,
+            title: setup.scope,
+            vaults,
+            items: BTreeMap::new(),
+            user_agent: setup.user_agent,
+            before: None,
+            identities,
+        })
     }
 
     fn vault(&self, environment: Environment) -> Result<&str> {
@@ -138,10 +152,14 @@ impl Onepassword {
     }
 
     /// A token for this container; it is made where this cell runs the server, and named by the target elsewhere.
-    fn token(&self, name: &str, environments: &[Environment], write: bool) -> Result<SecretString> {
-        let token = match &self.backend {
-            Backend::Own(standin) => {
+    fn token(&self, name: &str, role: Role) -> Result<SecretString> {
+        let token = match (&self.backend, role) {
+            (Backend::Own(standin), role) => {
                 let control = standin.as_ref().context("failed to make a token: the stand-in is gone")?.control();
+                let (environments, write) = match role {
+                    Role::Rotator => (Environment::ALL.to_vec(), true),
+                    Role::Reader(environment) => (vec![environment], false),
+                };
                 let grants = environments
                     .iter()
                     .map(|environment| Ok(Grant { vault: self.vault(*environment)?.to_owned(), read: true, write }));
@@ -151,12 +169,12 @@ impl Onepassword {
                     .step(format!("op connect token create {name} --vaults {vaults}, by the stand-in's control"));
                 control.issue_token(name, grants.collect::<Result<_>>()?, None)
             }
-            Backend::Remote(remote) if write => remote.rotator.clone(),
-            Backend::Remote(remote) => {
-                let environment = environments.first().context("failed to choose a token: it is for no environment")?;
-                remote.readers.get(environment).cloned().context("failed to find the token in the target")?
+            (Backend::Remote(remote), Role::Rotator) => remote.rotator.clone(),
+            (Backend::Remote(remote), Role::Reader(environment)) => {
+                remote.readers.get(&environment).cloned().context("failed to find the token in the target")?
             }
         };
+        self.rotator.learn(&token);
         self.identities.borrow_mut().insert(token_id(&token)?, name.to_owned());
         Ok(token)
     }
@@ -252,8 +270,9 @@ impl Candidate for Onepassword {
                 self.vaults.insert(environment, standin.control().create_vault(&environment.to_string()));
             }
         }
-        let token = self.token(self.rotator(), &Environment::ALL, true)?;
+        let token = self.token(self.rotator(), Role::Rotator)?;
         self.rotator = self.rotator.with_token(token);
+        self.before = self.newest().await?;
         Ok(())
     }
 
@@ -273,7 +292,7 @@ impl Candidate for Onepassword {
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {
-        let token = self.token(container, &[environment], false)?;
+        let token = self.token(container, Role::Reader(environment))?;
         let files = BTreeMap::from([("token", folder.join(format!("{container}.token")))]);
         write_private(&files["token"], token.expose_secret())?;
         Ok(Reader { container: container.to_owned(), environment, files })
@@ -296,14 +315,8 @@ impl Candidate for Onepassword {
     async fn try_write(&self, reader: &Reader, environment: Environment) -> Result<Access> {
         let values = Values::from([(super::PROBED_NAME.to_owned(), "written by a reader".into())]);
         let mut item = self.item(environment, &values)?;
-        let api = self.api_of(reader)?;
-        let tried = match self.items.get(&environment) {
-            None => api.post(&format!("vaults/{}/items", self.vault(environment)?), &item).await,
-            Some(id) => {
-                item["id"] = json!(id);
-                api.put(&self.item_path(environment)?, &item).await
-            }
-        };
+        item["id"] = json!(self.items.get(&environment));
+        let tried = self.api_of(reader)?.put(&self.item_path(environment)?, &item).await;
         match tried {
             Ok(_) => Ok(Access::Allowed),
             Err(ApiError::Denied { .. }) => Ok(Access::Denied),
@@ -362,13 +375,10 @@ impl Candidate for Onepassword {
             }
             return Ok(());
         }
-        // One that cannot be removed does not keep the others.
-        let mut removed = Ok(());
-        for environment in self.items.keys() {
-            if let Err(error) = self.rotator.delete(&self.item_path(*environment)?, None).await {
-                removed = removed.and(Err(error.into()));
-            }
+        // By its title, not by what is known of it: the answer to its creation may have been lost.
+        if let Backend::Remote(remote) = &self.backend {
+            reap(remote).await?;
         }
-        removed
+        Ok(())
     }
 }

@@ -125,11 +125,16 @@ impl Vault {
     /// The server or its notifier does not start, or the target cannot be used.
     pub async fn new(setup: Setup<'_>) -> Result<Self> {
         if let Some(remote) = Remote::of(setup.targets, &setup.scope)? {
-            return Self::remote(remote, Some(&setup.tools.bao), &setup.user_agent);
+            let token = remote.token.clone();
+            let mut vault = Self::remote(remote, Some(&setup.tools.bao), &setup.user_agent)?;
+            vault.admin = vault.admin.redacting(setup.redactor);
+            vault.admin.learn(&token);
+            return Ok(vault);
         }
         let bao = &setup.tools.bao;
         let server = Server::start(setup.platform, bao, &setup.tools.sidecar).await?;
         let admin = Api::new(&DIALECT, &server.address, Some(&fs::read(&server.ca_file)?), &setup.user_agent)?;
+        let admin = admin.redacting(setup.redactor);
         Ok(Self {
             backend: Backend::Own { server: Box::new(server), bao: bao.clone() },
             admin,
@@ -241,7 +246,9 @@ impl Vault {
         let role_id = self.admin.get(&format!("{path}/role-id")).await?.body;
         let metadata = json!({ "container": container }).to_string();
         let secret_id = self.admin.post(&format!("{path}/secret-id"), &json!({ "metadata": metadata })).await?.body;
-        Ok((text(&role_id, "/data/role_id")?.to_owned(), text(&secret_id, "/data/secret_id")?.into()))
+        let secret_id = text(&secret_id, "/data/secret_id")?.into();
+        self.admin.learn(&secret_id);
+        Ok((text(&role_id, "/data/role_id")?.to_owned(), secret_id))
     }
 
     async fn login(&self, role_id: &str, secret_id: &SecretString) -> Result<Api> {
@@ -302,8 +309,11 @@ impl Candidate for Vault {
         }
     }
 
-    fn gap(&self, _: Capability) -> Option<Gap> {
-        None
+    fn gap(&self, capability: Capability) -> Option<Gap> {
+        (capability == Capability::Webhook).then(|| Gap {
+            reason: "OpenBao sends its audit stream, not signed webhooks".into(),
+            source: "openbao.org/docs/audit/http",
+        })
     }
 
     fn steps(&self) -> Vec<String> {
