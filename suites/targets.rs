@@ -182,7 +182,7 @@ async fn what_a_killed_run_left_on_a_target_is_reaped(#[case] candidate: Candida
     let setup = harness::candidate::Setup {
         targets: &targets,
         scope: format!("conformance-{}-killed", run.id),
-        platform: platform.unwrap(),
+        platform: Box::new(platform.unwrap()),
         tools: &run.tools,
         redactor: &Default::default(),
         user_agent: "suites".into(),

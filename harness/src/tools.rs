@@ -35,6 +35,8 @@ pub struct Tools {
     pub probe: PathBuf,
     /// The reference delivery.
     pub sidecar: PathBuf,
+    /// The stand-ins.
+    pub standin: PathBuf,
     /// OpenBao or Vault.
     pub bao: Bao,
 }
@@ -123,19 +125,20 @@ pub fn prepare(say: &dyn Fn(&str)) -> Result<Tools> {
         Some(bao) => bao,
         None => bao_from_cache(&cache_folder()?, say)?,
     };
-    Ok(Tools { conformance, probe: fixtures.join("probe"), sidecar: fixtures.join("sidecar"), bao })
+    let [probe, sidecar, standin] = ["probe", "sidecar", "standin"].map(|name| fixtures.join(name));
+    Ok(Tools { conformance, probe, sidecar, standin, bao })
 }
 
-/// Builds probe and sidecar: static, optimised, as they go into containers. Cargo knows when there is nothing to do.
+/// Builds probe, sidecar and stand-ins: static, optimised, as they go into containers. Cargo knows when there is nothing to do.
 fn build_fixtures(say: &dyn Fn(&str)) -> Result<PathBuf> {
     let target = target_folder().join("fixtures");
     let folder = target.join(FIXTURE_TARGET).join("fixture");
-    if !folder.join("sidecar").exists() {
-        say("building probe and sidecar as static binaries (once; takes about two minutes)");
+    if !folder.join("standin").exists() {
+        say("building probe, sidecar and stand-ins as static binaries (once; takes some minutes)");
     }
     let output = Command::new(cargo())
         .args(["build", "--quiet", "--locked", "--profile", "fixture", "--target", FIXTURE_TARGET])
-        .args(["--package", "probe", "--package", "sidecar"])
+        .args(["--package", "probe", "--package", "sidecar", "--package", "standins"])
         .current_dir(workspace())
         .env("CARGO_TARGET_DIR", &target)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
@@ -143,7 +146,7 @@ fn build_fixtures(say: &dyn Fn(&str)) -> Result<PathBuf> {
         .stderr(Stdio::inherit())
         .output()
         .context("failed to start cargo")?;
-    ensure!(output.status.success(), "failed to build probe and sidecar: cargo says why above");
+    ensure!(output.status.success(), "failed to build probe, sidecar and stand-ins: cargo says why above");
     Ok(folder)
 }
 

@@ -115,24 +115,25 @@ impl Way {
         if cell.place.platform != PlatformId::Process {
             bail!("failed to set out: the platform `{}` has no driver yet", cell.place.platform);
         }
-        let process = |name: &str| -> Result<ProcessPlatform> {
+        let lay = |name: &str| -> Result<Box<dyn Platform>> {
             let own = folder.path().join(name);
             std::fs::create_dir(&own).with_context(|| format!("failed to make {}", own.display()))?;
-            ProcessPlatform::new(&own, &logs, run, &redactor)
+            Ok(Box::new(ProcessPlatform::new(&own, &logs, run, &redactor)?))
         };
+        let platform = lay("app")?;
         // An entry of the backend's log can be tied to this very cell.
         let user_agent = format!("secrets-conformance/{} ({cell}; {}-{unique})", env!("CARGO_PKG_VERSION"), run.id);
         let setup = Setup {
             targets: &targets,
             scope: format!("conformance-{}-{unique}", run.id),
-            platform: process("backend")?,
+            platform: lay("backend")?,
             tools: &run.tools,
             redactor: &redactor,
             user_agent,
         };
         let candidate = candidate::open(cell.place.candidate, setup).await?;
         let key_text = random::token(32)?;
-        let key_file = folder.path().join("digest.key");
+        let key_file = platform.folder().join("digest.key");
         write_private(&key_file, key_text.expose_secret())?;
         let key = RunKey::from_file(&key_file)?;
         let marker = format!("canary-{}-{unique}", run.id);
@@ -146,7 +147,7 @@ impl Way {
                 Some(wrap) => wrap(candidate),
                 None => candidate,
             },
-            platform: Box::new(process("app")?),
+            platform,
             delivery: sabotage.delivery.unwrap_or_else(|| delivery::by_id(cell.place.delivery)),
             containers: Vec::new(),
             run: run.clone(),

@@ -192,8 +192,8 @@ impl Candidate for Tampered {
         self.inner.triggers()
     }
 
-    async fn trigger(&mut self, trigger: Trigger) -> Result<TriggerConfig> {
-        let mut config = self.inner.trigger(trigger).await?;
+    async fn trigger(&mut self, trigger: Trigger, reader: &Reader) -> Result<TriggerConfig> {
+        let mut config = self.inner.trigger(trigger, reader).await?;
         if let (Tamper::TriggerCutOff, TriggerConfig::Push(push)) = (self.tamper, &mut config) {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let notifier = push.notifier.trim_start_matches("http://").to_owned();

@@ -6,7 +6,7 @@ use harness::candidate::PROBED_NAME;
 use harness::cell::DeliveryId;
 use harness::delivery::{Delivery, Deployment, Scene, by_id};
 use harness::observations::Awaited;
-use harness::platform::{Member, Workload};
+use harness::platform::{Member, Program, Workload};
 use secrecy::ExposeSecret;
 
 /// What it really is.
@@ -79,7 +79,7 @@ impl Delivery for Leaky {
         };
         let mut helper = Workload {
             name: "helper".into(),
-            program: "/bin/sh".into(),
+            program: Program::Other("/bin/sh".into()),
             // A pipe that it opens for both ends never ends: it stays until it is stopped, and starts nothing that could stay.
             args: vec!["-c".into(), format!("{script}; mkfifo forever; read line <> forever")],
             ..Workload::default()

@@ -5,24 +5,27 @@ pub mod aws;
 pub mod doppler;
 mod notifier;
 pub mod onepassword;
+mod standin;
 pub mod tariff;
 pub mod vault;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sidecar::config::PushConfig;
 use tokio::time::Instant;
 
 use crate::cell::{CandidateId, DeliveryId, Environment};
+use crate::files::write_private;
 use crate::observations::Values;
-use crate::platform::Workload;
-use crate::platform::process::ProcessPlatform;
+use crate::platform::{Platform, Workload};
 use crate::redact::Redactor;
 use crate::target::Targets;
 use crate::tools::Tools;
@@ -75,8 +78,39 @@ pub struct Reader {
     pub container: String,
     /// The only environment that it may read.
     pub environment: Environment,
-    /// Its credentials: 0600 files in the platform's folder, by their role.
+    /// The folder that the container sees.
+    pub folder: PathBuf,
+    /// Its credentials: 0600 files in that folder, by their role.
     pub files: BTreeMap<&'static str, PathBuf>,
+}
+
+impl Reader {
+    /// The file with its credential of this role.
+    ///
+    /// # Errors
+    /// It has none.
+    fn file(&self, role: &str) -> Result<&Path> {
+        self.files.get(role).map(PathBuf::as_path).with_context(|| format!("failed to find the {role} of the reader"))
+    }
+
+    /// Puts a copy of a file where the container sees it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the copy not be written.
+    fn copy(&self, file: &Path, ending: &str) -> Result<PathBuf> {
+        let copy = self.folder.join(format!("{}.{ending}", self.container));
+        let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+        write_private(&copy, &text)?;
+        Ok(copy)
+    }
+
+    /// The subscription with a token file that the container sees.
+    ///
+    /// # Errors
+    /// See [`Self::copy`].
+    fn subscription(&self, push: &PushConfig) -> Result<PushConfig> {
+        Ok(PushConfig { notifier: push.notifier.clone(), token_file: self.copy(&push.token_file, "subscribe.token")? })
+    }
 }
 
 /// A write that the backend acknowledged.
@@ -187,6 +221,8 @@ pub struct NativeRequest<'a> {
     pub folder: &'a Path,
     /// The app's program, for an agent that starts it.
     pub app: &'a Path,
+    /// The sidecar's program, which signals the app.
+    pub sidecar: &'a Path,
     /// The app's pid file, for an agent that signals it.
     pub pid_file: &'a Path,
 }
@@ -198,7 +234,7 @@ pub struct Setup<'a> {
     /// What everything is named after that the cell makes there: unique, lower-case letters, digits and `-`.
     pub scope: String,
     /// Where processes of a backend of the cell's own run.
-    pub platform: ProcessPlatform,
+    pub platform: Box<dyn Platform>,
     /// The programs.
     pub tools: &'a Tools,
     /// Is told every credential.
@@ -293,8 +329,8 @@ pub trait Candidate {
     /// The triggers that this backend, as it is set up, really has: the best first, at least one.
     fn triggers(&self) -> Vec<Trigger>;
 
-    /// Sets up a trigger, one of [`Self::triggers`], for a sidecar.
-    async fn trigger(&mut self, trigger: Trigger) -> Result<sidecar::config::TriggerConfig>;
+    /// Sets up a trigger, one of [`Self::triggers`], for a sidecar with this identity.
+    async fn trigger(&mut self, trigger: Trigger, reader: &Reader) -> Result<sidecar::config::TriggerConfig>;
 
     /// The vendor's own delivery.
     fn native(&self, request: &NativeRequest<'_>) -> Result<NativePlan> {

@@ -21,7 +21,7 @@ use crate::candidate::{Candidate, Reader, Trigger};
 use crate::cell::DeliveryId;
 use crate::evidence::TriggerUse;
 use crate::observations::{Observations, Recorded};
-use crate::platform::{Line, Member, Platform, Workload};
+use crate::platform::{Line, Member, Platform, Program, Workload};
 use crate::tools::Tools;
 
 /// How long a member of a deployment may take to stop by itself.
@@ -51,11 +51,16 @@ impl Scene<'_> {
         self.platform.folder().join(format!("{}.{ending}", self.reader.container))
     }
 
+    /// The name of the sidecar.
+    fn sidecar(&self) -> String {
+        format!("{}.sidecar", self.reader.container)
+    }
+
     /// The probe, still without a way to its values.
     fn probe(&self) -> Workload {
         Workload {
             name: format!("{}.probe", self.reader.container),
-            program: self.tools.probe.clone(),
+            program: Program::Probe,
             env: self.probe_settings(),
             ..Workload::default()
         }
@@ -69,7 +74,7 @@ impl Scene<'_> {
             Choice::Only(only) => only,
         };
         ensure!(there.contains(&trigger), "failed to set up the trigger {trigger}: the candidate does not have it");
-        Ok((trigger, self.candidate.trigger(trigger).await?))
+        Ok((trigger, self.candidate.trigger(trigger, self.reader).await?))
     }
 
     fn probe_settings(&self) -> BTreeMap<String, String> {

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use async_trait::async_trait;
 
-use super::{Delivery, Deployment, Scene};
+use super::{Delivery, Deployment, STOP_GRACE, Scene};
 use crate::candidate::NativeRequest;
 use crate::cell::DeliveryId;
-use crate::platform::take_out;
+use crate::platform::{Program, take_out};
 use crate::ready;
 
 /// The vendor's mechanism of this name.
@@ -21,7 +21,8 @@ impl Delivery for Native {
             reader: scene.reader,
             names: scene.names,
             folder: scene.platform.folder(),
-            app: &scene.tools.probe,
+            app: &scene.platform.path(&Program::Probe),
+            sidecar: &scene.platform.path(&Program::Sidecar),
             pid_file: &pid_file,
         })?;
         plan.agent.name = format!("{}.agent", scene.reader.container);
@@ -33,7 +34,7 @@ impl Delivery for Native {
             deployment.unavoidable = plan.unavoidable;
             return Ok(deployment);
         };
-        let agent = scene.platform.start(plan.agent).await?;
+        let mut first = scene.platform.start(plan.agent.clone()).await?;
         let limit = scene.deadline.duration_since(tokio::time::Instant::now());
         if let Err(error) =
             ready::until("the agent's env file", limit, async || Ok(env_file.exists().then_some(()))).await
@@ -44,7 +45,10 @@ impl Delivery for Native {
         let mut probe = scene.probe();
         probe.env.insert("PROBE_ENV_FILE".into(), env_file.display().to_string());
         probe.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());
+        first.stop(STOP_GRACE).await?;
+        plan.agent.beside = Some(probe.name.clone());
         let mut probe = scene.platform.start(probe).await?;
+        let agent = scene.platform.start(plan.agent).await?;
         let mut deployment = Deployment::new(take_out(probe.as_mut()), vec![agent, probe]);
         deployment.secret_files.push(env_file);
         deployment.unavoidable = plan.unavoidable;

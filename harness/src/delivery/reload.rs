@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use sidecar::config::{DeliverConfig, DeliveryConfig, ReloadConfig};
 use sidecar::status::{Event, Status};
 
-use super::{Choice, Delivery, Deployment, Scene};
+use super::{Choice, Delivery, Deployment, STOP_GRACE, Scene};
 use crate::candidate::Trigger;
 use crate::evidence::TriggerUse;
 use crate::files::write_private;
-use crate::platform::{Member, Workload, line, take_err, take_out};
+use crate::platform::{Endpoint, Member, Program, Workload, line, take_err, take_out};
 
 /// The sidecar beside the app, told of rotations by this trigger.
 pub(super) struct Reload(pub(super) Choice);
@@ -27,8 +27,20 @@ impl Delivery for Reload {
             trigger: config,
             delivery: DeliveryConfig::Reload(ReloadConfig { env_file: env_file.clone(), pid_file: pid_file.clone() }),
         };
-        let mut sidecar = start_sidecar(scene, &deliver).await?;
-        // The app is started when its file is there, as an init container would see to.
+        // The app is started when its file is there, as an init container sees to it…
+        let mut first = start_sidecar(scene, &deliver, None, None).await?;
+        line(first.as_mut(), "the rendered env file", scene.deadline, |text| {
+            matches!(Status::parse(text).ok()?.event, Event::Rendered { .. }).then_some(())
+        })
+        .await?;
+        first.stop(STOP_GRACE).await?;
+        let mut probe = scene.probe();
+        probe.env.insert("PROBE_ENV_FILE".into(), env_file.display().to_string());
+        probe.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());
+        let beside = probe.name.clone();
+        let mut probe = scene.platform.start(probe).await?;
+        // …and the sidecar that stays is started beside the app, whose process it signals.
+        let mut sidecar = start_sidecar(scene, &deliver, None, Some(beside)).await?;
         // A sidecar that fell back to asking must not pass for one that is told.
         let (rendered, told) = (Cell::new(false), Cell::new(trigger == Trigger::VersionPoll));
         line(sidecar.as_mut(), "the rendered env file and the subscription", scene.deadline, |text| {
@@ -40,12 +52,7 @@ impl Delivery for Reload {
             (rendered.get() && told.get()).then_some(())
         })
         .await?;
-        let mut probe = scene.probe();
-        probe.env.insert("PROBE_ENV_FILE".into(), env_file.display().to_string());
-        probe.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());
-        let mut probe = scene.platform.start(probe).await?;
-        let out = take_out(probe.as_mut());
-        let status = take_err(sidecar.as_mut());
+        let (out, status) = (take_out(probe.as_mut()), take_err(sidecar.as_mut()));
         let mut deployment = Deployment::new(out, vec![sidecar, probe]);
         deployment.follow(TriggerUse::of(trigger, &deliver), status);
         deployment.secret_files.push(env_file);
@@ -53,13 +60,20 @@ impl Delivery for Reload {
     }
 }
 
-/// Starts the sidecar with this configuration.
-pub(super) async fn start_sidecar(scene: &mut Scene<'_>, deliver: &DeliverConfig) -> Result<Box<dyn Member>> {
+/// Starts the sidecar with this configuration, beside another member where it is to signal it.
+pub(super) async fn start_sidecar(
+    scene: &mut Scene<'_>,
+    deliver: &DeliverConfig,
+    endpoint: Option<Endpoint>,
+    beside: Option<String>,
+) -> Result<Box<dyn Member>> {
     let config = scene.file("deliver.toml");
     write_private(&config, &toml::to_string(deliver)?)?;
     let workload = Workload {
-        name: format!("{}.sidecar", scene.reader.container),
-        program: scene.tools.sidecar.clone(),
+        name: scene.sidecar(),
+        program: Program::Sidecar,
+        endpoint,
+        beside,
         args: vec!["deliver".into(), "--config".into(), config.display().to_string()],
         ..Workload::default()
     };

@@ -4,6 +4,7 @@ mod log;
 pub mod process;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,13 +14,42 @@ use secrecy::SecretString;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
+/// What a workload runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Program {
+    /// The probe.
+    #[default]
+    Probe,
+    /// The sidecar; the probe is beside it, for it to start.
+    Sidecar,
+    /// A stand-in.
+    Standin,
+    /// OpenBao or Vault, as server or agent; probe and sidecar are beside it, for an agent to start.
+    Bao,
+    /// A program of this machine; no other platform than `process` has it.
+    Other(PathBuf),
+}
+
+/// Where a workload listens, known before it is started.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The address that it binds.
+    pub listen: SocketAddr,
+    /// `host:port` under which other members of the cell find it.
+    pub inside: String,
+}
+
 /// Something to run: a program with its arguments and environment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Workload {
     /// Name in logs and errors: `probe`, `sidecar`, `agent`.
     pub name: String,
     /// The program.
-    pub program: PathBuf,
+    pub program: Program,
+    /// Where it listens, if it does.
+    pub endpoint: Option<Endpoint>,
+    /// The member whose processes it sees and may signal, where a platform keeps processes apart.
+    pub beside: Option<String>,
     /// Arguments; never a secret, anyone on the machine can list them.
     pub args: Vec<String>,
     /// Environment that anyone may know.
@@ -52,6 +82,9 @@ pub trait Member {
     /// The lines of its standard error: status and logs. They end when it does.
     fn err(&mut self) -> &mut UnboundedReceiver<Line>;
 
+    /// `host:port` under which the harness finds it, if it listens.
+    fn outside(&self) -> Option<&str>;
+
     /// Asks it to stop, waits, and after `grace` ends it.
     async fn stop(&mut self, grace: Duration) -> Result<()>;
 }
@@ -61,6 +94,12 @@ pub trait Member {
 pub trait Platform {
     /// The folder that every member sees; its owner alone may read it.
     fn folder(&self) -> &Path;
+
+    /// Where a program is, as members see it.
+    fn path(&self, program: &Program) -> PathBuf;
+
+    /// Where a workload of this name is to listen; `port` is what it would choose itself.
+    fn endpoint(&mut self, name: &str, port: u16) -> Result<Endpoint>;
 
     /// Starts a workload.
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>>;
@@ -104,7 +143,8 @@ pub async fn line<T>(
     }
 }
 
-fn tail(lines: &[String]) -> String {
+/// The last of these lines, for an error.
+pub(crate) fn tail(lines: &[String]) -> String {
     if lines.is_empty() {
         return "nothing".to_owned();
     }

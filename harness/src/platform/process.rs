@@ -3,6 +3,7 @@
 //! A member never outlives the harness: it is started through `conformance tether`, which asks the kernel to kill it
 //! when its parent dies. A killed run leaves no process behind, whatever killed it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,10 +19,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::log::{Log, LogStream};
-use super::{Line, Member, Platform, Workload};
+use super::{Endpoint, Line, Member, Platform, Program, Workload};
+use crate::net;
 use crate::procfs;
 use crate::redact::Redactor;
 use crate::run::{Owner, Run};
+use crate::tools::Tools;
 
 /// The label that every process of a run carries in its environment, by which `reap` finds it: the run's id.
 pub const RUN_LABEL: &str = "CONFORMANCE_RUN";
@@ -37,7 +40,7 @@ pub struct ProcessPlatform {
     folder: PathBuf,
     run: String,
     owner: Owner,
-    tether: PathBuf,
+    tools: Tools,
     log: Log,
 }
 
@@ -51,7 +54,7 @@ impl ProcessPlatform {
             folder: folder.to_owned(),
             run: run.id.clone(),
             owner: run.owner,
-            tether: run.tools.conformance.clone(),
+            tools: run.tools.clone(),
             log: Log::new(logs, redactor)?,
         })
     }
@@ -63,9 +66,27 @@ impl Platform for ProcessPlatform {
         &self.folder
     }
 
+    fn path(&self, program: &Program) -> PathBuf {
+        match program {
+            Program::Probe => self.tools.probe.clone(),
+            Program::Sidecar => self.tools.sidecar.clone(),
+            Program::Standin => self.tools.standin.clone(),
+            Program::Bao => self.tools.bao.path.clone(),
+            Program::Other(path) => path.clone(),
+        }
+    }
+
+    fn endpoint(&mut self, _: &str, _: u16) -> Result<Endpoint> {
+        let ip = net::own_loopback();
+        let listen = SocketAddr::new(ip, net::free_port(ip)?);
+        Ok(Endpoint { listen, inside: listen.to_string() })
+    }
+
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>> {
-        let Workload { name, program, args, env, secret_env } = workload;
-        let mut command = Command::new(&self.tether);
+        // Every process of a user sees every other: there is nothing to be put beside.
+        let Workload { name, program, endpoint, beside: _, args, env, secret_env } = workload;
+        let program = self.path(&program);
+        let mut command = Command::new(&self.tools.conformance);
         command
             .args(["tether", "--parent", &std::process::id().to_string(), "--"])
             .arg(&program)
@@ -92,7 +113,9 @@ impl Platform for ProcessPlatform {
             bail!("failed to follow {name}: it has no output")
         };
         let started = procfs::start_ticks(pid).unwrap_or_default();
-        Ok(Box::new(ProcessMember { name, pid, started, child, out, err, followers: vec![out_follower, err_follower] }))
+        let followers = vec![out_follower, err_follower];
+        let outside = endpoint.map(|endpoint| endpoint.inside);
+        Ok(Box::new(ProcessMember { name, pid, started, outside, child, out, err, followers }))
     }
 
     fn leaks(&self) -> Vec<String> {
@@ -126,6 +149,7 @@ struct ProcessMember {
     name: String,
     pid: u32,
     started: u64,
+    outside: Option<String>,
     child: Child,
     out: UnboundedReceiver<Line>,
     err: UnboundedReceiver<Line>,
@@ -152,6 +176,10 @@ impl Member for ProcessMember {
 
     fn err(&mut self) -> &mut UnboundedReceiver<Line> {
         &mut self.err
+    }
+
+    fn outside(&self) -> Option<&str> {
+        self.outside.as_deref()
     }
 
     async fn stop(&mut self, grace: Duration) -> Result<()> {

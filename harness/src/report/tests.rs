@@ -58,7 +58,7 @@ fn run(cells: Vec<Cell>) -> Run {
         folder: "/target/conformance/20261123-190000-abcd".into(),
         started: Timestamp::UNIX_EPOCH,
         owner: Owner { pid: 1, ticks: 1 },
-        tools: Tools { conformance: "/c".into(), probe: "/p".into(), sidecar: "/s".into(), bao },
+        tools: Tools { conformance: "/c".into(), probe: "/p".into(), sidecar: "/s".into(), standin: "/t".into(), bao },
         target_file: None,
         cells,
     }

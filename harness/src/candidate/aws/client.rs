@@ -6,7 +6,11 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_secretsmanager::config::Credentials;
 use std::time::Duration;
 
+use anyhow::Result;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::candidate::api::text;
 
 /// Where both services are.
 #[derive(Clone, Debug)]
@@ -46,6 +50,18 @@ impl Key {
             text += &format!("aws_session_token = {}\n", session.expose_secret());
         }
         text.into()
+    }
+
+    /// The key in the stand-in's answer to its creation.
+    ///
+    /// # Errors
+    /// It holds none.
+    pub(super) fn from_document(document: &Value) -> Result<Self> {
+        Ok(Self {
+            id: text(document, "/access_key_id")?.into(),
+            secret: text(document, "/secret_access_key")?.into(),
+            session: document["session_token"].as_str().map(Into::into),
+        })
     }
 
     /// The key in a file that [`Self::to_file`] made.

@@ -8,7 +8,7 @@ mod remote;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -18,20 +18,17 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use sidecar::config::{AwsConfig, AwsIngest, IngestConfig, PollConfig, PushConfig, SourceConfig, TriggerConfig};
-use standins::aws::{ApiKey, Control, Principal};
-use standins::{Listen, Running};
 use tokio::time::Instant;
 
 pub use self::client::{Key, Service};
 pub use self::remote::{Refusal, Remote};
+use super::api::text;
 use super::notifier::Notifier;
+use super::standin::Standin;
 use super::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Role, Setup, Trigger, Written};
 use crate::cell::Environment;
 use crate::files::write_private;
-use crate::net;
 use crate::observations::Values;
-use crate::platform::Platform;
-use crate::platform::process::ProcessPlatform;
 use crate::random;
 use crate::redact::Redactor;
 
@@ -45,12 +42,7 @@ const TRAIL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15 * 
 /// Where the service comes from.
 enum Backend {
     /// Started by this cell, gone with it.
-    Own {
-        standin: Option<Running<Control>>,
-        notifier: Option<Notifier>,
-        platform: Box<ProcessPlatform>,
-        sidecar: PathBuf,
-    },
+    Own { standin: Box<Standin>, notifier: Option<Notifier> },
     /// Given by a target.
     Remote(Remote),
 }
@@ -58,7 +50,10 @@ enum Backend {
 /// The driver.
 pub struct Aws {
     backend: Backend,
+    /// Where the harness finds it.
     service: Service,
+    /// Where members of the cell find it.
+    inside: Option<String>,
     user_agent: String,
     redactor: Redactor,
     rotator: Option<Client>,
@@ -81,29 +76,31 @@ impl Aws {
     /// # Errors
     /// The stand-in does not start, or the target cannot be used.
     pub async fn new(setup: Setup<'_>) -> Result<Self> {
-        let (backend, service) = match Remote::of(setup.targets, &setup.scope)? {
+        let (scope, user_agent, redactor) = (setup.scope.clone(), setup.user_agent.clone(), setup.redactor.clone());
+        let (backend, service, inside) = match Remote::of(setup.targets, &setup.scope)? {
             Some(remote) => {
                 let service = remote.service.clone();
-                (Backend::Remote(remote), service)
+                let inside = service.endpoint.clone();
+                (Backend::Remote(remote), service, inside)
             }
             None => {
-                let listen = Listen::on(&format!("{}:0", net::own_loopback()), false).await?;
-                let standin = standins::aws::start(Default::default(), listen)?;
-                let region = standin.control().region().to_owned();
-                let service = Service { region, endpoint: Some(standin.url()) };
-                let (platform, sidecar) = (Box::new(setup.platform), setup.tools.sidecar.clone());
-                (Backend::Own { standin: Some(standin), notifier: None, platform, sidecar }, service)
+                let standin = Box::new(Standin::start(setup, "aws", &[]).await?);
+                let region = text(&standin.credentials, "/region")?.to_owned();
+                let service = Service { region, endpoint: Some(standin.outside.clone()) };
+                let inside = Some(standin.inside.clone());
+                (Backend::Own { standin, notifier: None }, service, inside)
             }
         };
         Ok(Self {
             backend,
             service,
-            user_agent: setup.user_agent,
-            redactor: setup.redactor.clone(),
+            inside,
+            user_agent,
+            redactor,
             rotator: None,
             trail: None,
             looked_up: tokio::sync::Mutex::default(),
-            scope: setup.scope,
+            scope,
             arns: BTreeMap::new(),
             versions: BTreeMap::new(),
             identities: BTreeMap::new(),
@@ -121,16 +118,16 @@ impl Aws {
     }
 
     /// An IAM principal for this role; it is made where this cell runs the service, and named by the target elsewhere.
-    fn principal(&mut self, name: &str, role: Role) -> Result<Key> {
+    async fn principal(&mut self, name: &str, role: Role) -> Result<Key> {
         let (user_name, key) = match (&self.backend, role) {
             (Backend::Own { standin, .. }, role) => {
-                let control = standin.as_ref().context("failed to make a principal: the stand-in is gone")?.control();
                 let (environments, actions): (_, &[&str]) = match role {
                     Role::Rotator => (Environment::ALL.to_vec(), &["CreateSecret", "PutSecretValue", "DeleteSecret"]),
                     Role::Reader(environment) => (vec![environment], &["GetSecretValue", "DescribeSecret"]),
                 };
                 // AWS ends a secret's ARN with six characters of its own.
-                let (region, account) = (control.region(), control.account());
+                let [region, account] = ["/region", "/account"].map(|field| text(&standin.credentials, field));
+                let (region, account) = (region?, account?);
                 let arns = environments.iter().map(|environment| {
                     format!("arn:aws:secretsmanager:{region}:{account}:secret:{}-??????", self.name(*environment))
                 });
@@ -143,8 +140,8 @@ impl Aws {
                 }
                 let policy = json!({ "Version": "2012-10-17", "Statement": statements });
                 self.steps.push(format!("IAM principal {name}, by the stand-in's control"));
-                let principal = Principal { user_name: name.to_owned(), policies: vec![policy], access_key: None };
-                (name.to_owned(), control.add_principal(&principal)?.into())
+                let made = standin.control("principals", &json!({ "user_name": name, "policies": [policy] })).await?;
+                (name.to_owned(), Key::from_document(&made)?)
             }
             (Backend::Remote(remote), Role::Rotator) => remote.rotator.clone(),
             (Backend::Remote(remote), Role::Reader(environment)) => {
@@ -158,7 +155,7 @@ impl Aws {
     }
 
     async fn client_of(&self, reader: &Reader) -> Result<Client> {
-        let file = reader.files.get("credentials").context("failed to find the credentials of the reader")?;
+        let file = reader.file("credentials")?;
         let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
         let key = Key::from_file(&text).with_context(|| format!("failed to understand {}", file.display()))?;
         Ok(self.service.secrets(&key, &self.user_agent).await)
@@ -166,20 +163,19 @@ impl Aws {
 
     /// Where sidecars subscribe: the target's notifier, or one that is started and told of events, once.
     async fn subscription(&mut self) -> Result<PushConfig> {
-        let (notifier, platform, sidecar, standin) = match &mut self.backend {
+        let (notifier, standin) = match &mut self.backend {
             Backend::Remote(remote) => return remote.notifier.clone().context("failed to subscribe: nothing pushes"),
             Backend::Own { notifier: Some(notifier), .. } => return Ok(notifier.subscription.clone()),
-            Backend::Own { notifier, platform, sidecar, standin } => (notifier, platform, sidecar, standin),
+            Backend::Own { notifier, standin } => (notifier, standin),
         };
         let token = random::token(32)?;
         self.redactor.learn(&token);
-        let token_file = platform.folder().join("event.token");
+        let token_file = standin.platform.folder().join("event.token");
         write_private(&token_file, token.expose_secret())?;
-        let ingest = IngestConfig::Aws(AwsIngest { token_file });
-        let started = Notifier::start(platform, sidecar, net::own_loopback(), ingest).await?;
-        let header = ApiKey { name: "authorization".into(), value: format!("Bearer {}", token.expose_secret()).into() };
-        let control = standin.as_ref().context("failed to make a rule: the stand-in is gone")?.control();
-        control.add_event_target(&format!("{}/event", started.address), Some(header));
+        let started = Notifier::start(standin.platform.as_mut(), IngestConfig::Aws(AwsIngest { token_file })).await?;
+        let header = json!({ "name": "authorization", "value": format!("Bearer {}", token.expose_secret()) });
+        let target = json!({ "url": format!("{}/event", started.address), "api_key": header });
+        standin.control("event-targets", &target).await?;
         self.steps.push("EventBridge rule for `Secret Label Updated`, by the stand-in's control".into());
         let subscription = started.subscription.clone();
         *notifier = Some(started);
@@ -279,7 +275,7 @@ impl Candidate for Aws {
     }
 
     async fn provision(&mut self) -> Result<()> {
-        let key = self.principal(self.rotator(), Role::Rotator)?;
+        let key = self.principal(self.rotator(), Role::Rotator).await?;
         self.rotator = Some(self.service.secrets(&key, &self.user_agent).await);
         self.trail = Some(self.service.trail(&key, &self.user_agent).await);
         Ok(())
@@ -314,10 +310,10 @@ impl Candidate for Aws {
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {
-        let key = self.principal(container, Role::Reader(environment))?;
+        let key = self.principal(container, Role::Reader(environment)).await?;
         let files = BTreeMap::from([("credentials", folder.join(format!("{container}.credentials")))]);
         write_private(&files["credentials"], key.to_file().expose_secret())?;
-        Ok(Reader { container: container.to_owned(), environment, files })
+        Ok(Reader { container: container.to_owned(), environment, folder: folder.to_owned(), files })
     }
 
     async fn read(&self, reader: &Reader, environment: Environment) -> Result<(Access, Values)> {
@@ -368,13 +364,12 @@ impl Candidate for Aws {
     }
 
     fn source(&self, reader: &Reader) -> Result<SourceConfig> {
-        let credentials = reader.files.get("credentials").cloned();
         Ok(SourceConfig::Aws(AwsConfig {
             region: self.service.region.clone(),
             secret_id: self.name(reader.environment),
-            endpoint: self.service.endpoint.clone(),
+            endpoint: self.inside.clone(),
             ca_file: None,
-            credentials_file: Some(credentials.context("failed to find the credentials of the reader")?),
+            credentials_file: Some(reader.file("credentials")?.to_owned()),
         }))
     }
 
@@ -385,9 +380,9 @@ impl Candidate for Aws {
         }
     }
 
-    async fn trigger(&mut self, trigger: Trigger) -> Result<TriggerConfig> {
+    async fn trigger(&mut self, trigger: Trigger, reader: &Reader) -> Result<TriggerConfig> {
         match trigger {
-            Trigger::LabelEvent => Ok(TriggerConfig::Push(self.subscription().await?)),
+            Trigger::LabelEvent => Ok(TriggerConfig::Push(reader.subscription(&self.subscription().await?)?)),
             Trigger::VersionPoll => Ok(TriggerConfig::Poll(PollConfig { interval_ms: POLL_INTERVAL_MS })),
             other => bail!("failed to set up the trigger {other}: AWS has none"),
         }
@@ -395,20 +390,17 @@ impl Candidate for Aws {
 
     fn leaks(&self) -> Vec<String> {
         match &self.backend {
-            Backend::Own { platform, .. } => platform.leaks(),
+            Backend::Own { standin, .. } => standin.platform.leaks(),
             Backend::Remote(_) => Vec::new(),
         }
     }
 
     async fn remove(&mut self) -> Result<()> {
-        if let Backend::Own { standin, notifier, .. } = &mut self.backend {
+        if let Backend::Own { standin, notifier } = &mut self.backend {
             if let Some(notifier) = notifier {
                 notifier.stop().await?;
             }
-            if let Some(standin) = standin.take() {
-                standin.shutdown().await;
-            }
-            return Ok(());
+            return standin.stop().await;
         }
         // By their names, not by what is known of them: the answer to a creation may have been lost.
         if let Backend::Remote(remote) = &self.backend {

@@ -18,19 +18,15 @@ use serde_json::{Map, Value, json};
 use sidecar::config::{
     DopplerConfig, DopplerIngest, IngestConfig, PushConfig, SourceConfig, TriggerConfig, WatchConfig,
 };
-use standins::doppler::Control;
-use standins::{Listen, Running};
 
 use super::api::{Api, ApiError, Dialect, text};
 use super::notifier::Notifier;
+use super::standin::Standin;
 use super::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Setup, Trigger, Written};
 use crate::cell::Environment;
 use crate::error::BadInput;
 use crate::files::write_private;
-use crate::net;
 use crate::observations::Values;
-use crate::platform::Platform;
-use crate::platform::process::ProcessPlatform;
 use crate::random;
 use crate::target::{Targets, WebhookTarget};
 
@@ -87,12 +83,7 @@ impl Remote {
 /// Where the service comes from.
 enum Backend {
     /// Started by this cell, gone with it.
-    Own {
-        standin: Option<Running<Control>>,
-        notifier: Option<Notifier>,
-        platform: Box<ProcessPlatform>,
-        sidecar: PathBuf,
-    },
+    Own { standin: Box<Standin>, notifier: Option<Notifier> },
     /// Given by a target.
     Remote(Remote),
 }
@@ -117,30 +108,27 @@ impl Doppler {
     /// # Errors
     /// The stand-in does not start, or the target cannot be used.
     pub async fn new(setup: Setup<'_>) -> Result<Self> {
+        let (project, user_agent, redactor) = (setup.scope.clone(), setup.user_agent.clone(), setup.redactor);
         let (backend, address, admin) = match Remote::of(setup.targets, &setup.scope)? {
             Some(remote) => {
                 let ca = remote.ca_file.as_ref().map(fs::read).transpose().context("failed to read the CA file")?;
-                let api = Api::new(&DIALECT, &remote.address, ca.as_deref(), &setup.user_agent)?;
-                let api = api.redacting(setup.redactor).with_token(remote.token.clone());
+                let api = Api::new(&DIALECT, &remote.address, ca.as_deref(), &user_agent)?;
+                let api = api.redacting(redactor).with_token(remote.token.clone());
                 (Backend::Remote(remote.clone()), remote.address, api)
             }
             None => {
-                let listen = Listen::on(&format!("{}:0", net::own_loopback()), false).await?;
-                let config = standins::doppler::Config { allow_http_webhooks: true, ..Default::default() };
-                let standin = standins::doppler::start(config, listen)?;
-                let address = standin.url();
-                let api = Api::new(&DIALECT, &address, None, &setup.user_agent)?;
-                let api = api.redacting(setup.redactor).with_token(standin.control().admin().clone());
-                let platform = Box::new(setup.platform);
-                let sidecar = setup.tools.sidecar.clone();
-                (Backend::Own { standin: Some(standin), notifier: None, platform, sidecar }, address, api)
+                let standin = Box::new(Standin::start(setup, "doppler", &["--allow-http-webhooks"]).await?);
+                let api = Api::new(&DIALECT, &standin.outside, None, &user_agent)?;
+                let api = api.redacting(redactor).with_token(standin.secret("/token")?);
+                let address = standin.inside.clone();
+                (Backend::Own { standin, notifier: None }, address, api)
             }
         };
         Ok(Self {
             backend,
             address,
             admin,
-            project: setup.scope,
+            project,
             rotators: BTreeMap::new(),
             versions: BTreeMap::new(),
             key: RunKey::new(random::token(32)?.expose_secret().as_bytes()),
@@ -163,7 +151,7 @@ impl Doppler {
     }
 
     fn with_token_of(&self, reader: &Reader) -> Result<Api> {
-        let file = reader.files.get("token").context("failed to find the token of the reader")?;
+        let file = reader.file("token")?;
         let token = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
         Ok(self.admin.with_token(token.into()))
     }
@@ -178,12 +166,12 @@ impl Doppler {
     async fn webhook(&mut self) -> Result<PushConfig> {
         let (url, secret, subscription) = match &mut self.backend {
             Backend::Own { notifier: Some(notifier), .. } => return Ok(notifier.subscription.clone()),
-            Backend::Own { notifier, platform, sidecar, .. } => {
+            Backend::Own { notifier, standin } => {
                 let secret = random::token(32)?;
-                let signing_secret_file = platform.folder().join("webhook.secret");
+                let signing_secret_file = standin.platform.folder().join("webhook.secret");
                 write_private(&signing_secret_file, secret.expose_secret())?;
                 let ingest = IngestConfig::Doppler(DopplerIngest { signing_secret_file });
-                let started = Notifier::start(platform, sidecar, net::own_loopback(), ingest).await?;
+                let started = Notifier::start(standin.platform.as_mut(), ingest).await?;
                 let subscription = started.subscription.clone();
                 let url = format!("{}/webhook", started.address);
                 *notifier = Some(started);
@@ -297,7 +285,7 @@ impl Candidate for Doppler {
         let token = self.service_token(environment, container, "read").await?;
         let files = BTreeMap::from([("token", folder.join(format!("{container}.token")))]);
         write_private(&files["token"], token.expose_secret())?;
-        Ok(Reader { container: container.to_owned(), environment, files })
+        Ok(Reader { container: container.to_owned(), environment, folder: folder.to_owned(), files })
     }
 
     async fn read(&self, reader: &Reader, environment: Environment) -> Result<(Access, Values)> {
@@ -359,12 +347,12 @@ impl Candidate for Doppler {
         Ok(SourceConfig::Doppler(DopplerConfig {
             address: self.address.clone(),
             ca_file: match &self.backend {
-                Backend::Own { .. } => None,
-                Backend::Remote(remote) => remote.ca_file.clone(),
+                Backend::Remote(Remote { ca_file: Some(file), .. }) => Some(reader.copy(file, "ca.pem")?),
+                _ => None,
             },
             project: self.project.clone(),
             config: reader.environment.to_string(),
-            token_file: reader.files.get("token").cloned().context("failed to find the token of the reader")?,
+            token_file: reader.file("token")?.to_owned(),
         }))
     }
 
@@ -374,31 +362,28 @@ impl Candidate for Doppler {
         triggers
     }
 
-    async fn trigger(&mut self, trigger: Trigger) -> Result<TriggerConfig> {
+    async fn trigger(&mut self, trigger: Trigger, reader: &Reader) -> Result<TriggerConfig> {
         match trigger {
             Trigger::WatchStream => Ok(TriggerConfig::Watch(WatchConfig {})),
-            Trigger::Webhook => Ok(TriggerConfig::Push(self.webhook().await?)),
+            Trigger::Webhook => Ok(TriggerConfig::Push(reader.subscription(&self.webhook().await?)?)),
             other => bail!("failed to set up the trigger {other}: Doppler has none"),
         }
     }
 
     fn leaks(&self) -> Vec<String> {
         match &self.backend {
-            Backend::Own { platform, .. } => platform.leaks(),
+            Backend::Own { standin, .. } => standin.platform.leaks(),
             Backend::Remote(_) => Vec::new(),
         }
     }
 
     async fn remove(&mut self) -> Result<()> {
         match &mut self.backend {
-            Backend::Own { standin, notifier, .. } => {
+            Backend::Own { standin, notifier } => {
                 if let Some(notifier) = notifier {
                     notifier.stop().await?;
                 }
-                if let Some(standin) = standin.take() {
-                    standin.shutdown().await;
-                }
-                Ok(())
+                standin.stop().await
             }
             // What was never made is not there to be removed.
             Backend::Remote(_) if self.admin.steps().is_empty() => Ok(()),

@@ -15,15 +15,13 @@ use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sidecar::config::{OnepasswordConfig, PollConfig, SourceConfig, TriggerConfig};
-use standins::onepassword::{Control, Grant};
-use standins::{Listen, Running};
 
 use super::api::{Api, ApiError, Dialect, text};
+use super::standin::Standin;
 use super::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Role, Setup, Trigger, Written};
 use crate::cell::Environment;
 use crate::error::BadInput;
 use crate::files::write_private;
-use crate::net;
 use crate::observations::Values;
 use crate::target::Targets;
 
@@ -81,7 +79,7 @@ impl Remote {
 /// Where the server comes from.
 enum Backend {
     /// Started by this cell, gone with it.
-    Own(Option<Running<Control>>),
+    Own(Box<Standin>),
     /// Given by a target.
     Remote(Remote),
 }
@@ -110,21 +108,21 @@ impl Onepassword {
     /// # Errors
     /// The stand-in does not start, or the target cannot be used.
     pub async fn new(setup: Setup<'_>) -> Result<Self> {
+        let (title, user_agent, redactor) = (setup.scope.clone(), setup.user_agent.clone(), setup.redactor);
         let remote = Remote::of(setup.targets, &setup.scope)?;
         let (backend, address, rotator, vaults) = match remote {
             Some(remote) => {
                 let ca = remote.ca_file.as_ref().map(fs::read).transpose().context("failed to read the CA file")?;
-                let api = Api::new(&DIALECT, &remote.address, ca.as_deref(), &setup.user_agent)?;
+                let api = Api::new(&DIALECT, &remote.address, ca.as_deref(), &user_agent)?;
                 let (address, vaults) = (remote.address.clone(), remote.vaults.clone());
-                let rotator = api.redacting(setup.redactor).with_token(remote.rotator.clone());
+                let rotator = api.redacting(redactor).with_token(remote.rotator.clone());
                 (Backend::Remote(remote), address, rotator, vaults)
             }
             None => {
-                let listen = Listen::on(&format!("{}:0", net::own_loopback()), false).await?;
-                let standin = standins::onepassword::start(Default::default(), listen)?;
-                let address = standin.url();
-                let api = Api::new(&DIALECT, &address, None, &setup.user_agent)?.redacting(setup.redactor);
-                (Backend::Own(Some(standin)), address, api, BTreeMap::new())
+                let standin = Box::new(Standin::start(setup, "onepassword", &[]).await?);
+                let api = Api::new(&DIALECT, &standin.outside, None, &user_agent)?.redacting(redactor);
+                let address = standin.inside.clone();
+                (Backend::Own(standin), address, api, BTreeMap::new())
             }
         };
         let identities = RefCell::default();
@@ -132,10 +130,10 @@ impl Onepassword {
             backend,
             address,
             rotator,
-            title: setup.scope,
+            title,
             vaults,
             items: BTreeMap::new(),
-            user_agent: setup.user_agent,
+            user_agent,
             before: None,
             identities,
         })
@@ -152,22 +150,23 @@ impl Onepassword {
     }
 
     /// A token for this container; it is made where this cell runs the server, and named by the target elsewhere.
-    fn token(&self, name: &str, role: Role) -> Result<SecretString> {
+    async fn token(&self, name: &str, role: Role) -> Result<SecretString> {
         let token = match (&self.backend, role) {
             (Backend::Own(standin), role) => {
-                let control = standin.as_ref().context("failed to make a token: the stand-in is gone")?.control();
                 let (environments, write) = match role {
                     Role::Rotator => (Environment::ALL.to_vec(), true),
                     Role::Reader(environment) => (vec![environment], false),
                 };
                 let grants = environments
                     .iter()
-                    .map(|environment| Ok(Grant { vault: self.vault(*environment)?.to_owned(), read: true, write }));
+                    .map(|environment| Ok(json!({ "vault": self.vault(*environment)?, "read": true, "write": write })));
+                let grants = grants.collect::<Result<Vec<_>>>()?;
                 let rights = if write { "rw" } else { "r" };
                 let vaults = environments.iter().map(|one| format!("{one},{rights}")).collect::<Vec<_>>().join(" ");
                 self.rotator
                     .step(format!("op connect token create {name} --vaults {vaults}, by the stand-in's control"));
-                control.issue_token(name, grants.collect::<Result<_>>()?, None)
+                let made = standin.control("tokens", &json!({ "name": name, "grants": grants })).await?;
+                text(&made, "/token")?.into()
             }
             (Backend::Remote(remote), Role::Rotator) => remote.rotator.clone(),
             (Backend::Remote(remote), Role::Reader(environment)) => {
@@ -193,7 +192,7 @@ impl Onepassword {
     }
 
     fn api_of(&self, reader: &Reader) -> Result<Api> {
-        let file = reader.files.get("token").context("failed to find the token of the reader")?;
+        let file = reader.file("token")?;
         let token = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
         Ok(self.rotator.with_token(token.into()))
     }
@@ -264,13 +263,14 @@ impl Candidate for Onepassword {
     }
 
     async fn provision(&mut self) -> Result<()> {
-        if let Backend::Own(Some(standin)) = &self.backend {
+        if let Backend::Own(standin) = &self.backend {
             for environment in Environment::ALL {
                 self.rotator.step(format!("op vault create {environment}, by the stand-in's control"));
-                self.vaults.insert(environment, standin.control().create_vault(&environment.to_string()));
+                let made = standin.control("vaults", &json!({ "name": environment.to_string() })).await?;
+                self.vaults.insert(environment, text(&made, "/id")?.to_owned());
             }
         }
-        let token = self.token(self.rotator(), Role::Rotator)?;
+        let token = self.token(self.rotator(), Role::Rotator).await?;
         self.rotator = self.rotator.with_token(token);
         self.before = self.newest().await?;
         Ok(())
@@ -292,10 +292,10 @@ impl Candidate for Onepassword {
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {
-        let token = self.token(container, Role::Reader(environment))?;
+        let token = self.token(container, Role::Reader(environment)).await?;
         let files = BTreeMap::from([("token", folder.join(format!("{container}.token")))]);
         write_private(&files["token"], token.expose_secret())?;
-        Ok(Reader { container: container.to_owned(), environment, files })
+        Ok(Reader { container: container.to_owned(), environment, folder: folder.to_owned(), files })
     }
 
     async fn read(&self, reader: &Reader, environment: Environment) -> Result<(Access, Values)> {
@@ -346,12 +346,12 @@ impl Candidate for Onepassword {
         Ok(SourceConfig::Onepassword(OnepasswordConfig {
             address: self.address.clone(),
             ca_file: match &self.backend {
-                Backend::Own(_) => None,
-                Backend::Remote(remote) => remote.ca_file.clone(),
+                Backend::Remote(Remote { ca_file: Some(file), .. }) => Some(reader.copy(file, "ca.pem")?),
+                _ => None,
             },
             vault: self.vault(reader.environment)?.to_owned(),
             item: item.clone(),
-            token_file: reader.files.get("token").cloned().context("failed to find the token of the reader")?,
+            token_file: reader.file("token")?.to_owned(),
         }))
     }
 
@@ -359,21 +359,21 @@ impl Candidate for Onepassword {
         vec![Trigger::VersionPoll]
     }
 
-    async fn trigger(&mut self, trigger: Trigger) -> Result<TriggerConfig> {
+    async fn trigger(&mut self, trigger: Trigger, _: &Reader) -> Result<TriggerConfig> {
         ensure!(trigger == Trigger::VersionPoll, "failed to set up the trigger {trigger}: Connect has none");
         Ok(TriggerConfig::Poll(PollConfig { interval_ms: POLL_INTERVAL_MS }))
     }
 
     fn leaks(&self) -> Vec<String> {
-        Vec::new()
+        match &self.backend {
+            Backend::Own(standin) => standin.platform.leaks(),
+            Backend::Remote(_) => Vec::new(),
+        }
     }
 
     async fn remove(&mut self) -> Result<()> {
         if let Backend::Own(standin) = &mut self.backend {
-            if let Some(standin) = standin.take() {
-                standin.shutdown().await;
-            }
-            return Ok(());
+            return standin.stop().await;
         }
         // By its title, not by what is known of it: the answer to its creation may have been lost.
         if let Backend::Remote(remote) = &self.backend {

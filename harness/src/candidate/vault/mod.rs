@@ -115,7 +115,6 @@ pub struct Vault {
     rotator: Option<Api>,
     /// Everything made on the server is named after it.
     scope: String,
-    bao: Option<PathBuf>,
 }
 
 impl Vault {
@@ -126,35 +125,34 @@ impl Vault {
     pub async fn new(setup: Setup<'_>) -> Result<Self> {
         if let Some(remote) = Remote::of(setup.targets, &setup.scope)? {
             let token = remote.token.clone();
-            let mut vault = Self::remote(remote, Some(&setup.tools.bao), &setup.user_agent)?;
+            let mut vault = Self::remote(remote, &setup.user_agent)?;
             vault.admin = vault.admin.redacting(setup.redactor);
             vault.admin.learn(&token);
             return Ok(vault);
         }
         let bao = &setup.tools.bao;
-        let server = Server::start(setup.platform, bao, &setup.tools.sidecar).await?;
-        let admin = Api::new(&DIALECT, &server.address, Some(&fs::read(&server.ca_file)?), &setup.user_agent)?;
+        let server = Server::start(setup.platform, bao).await?;
+        let admin = Api::new(&DIALECT, &server.outside, Some(&fs::read(&server.ca_file)?), &setup.user_agent)?;
         let admin = admin.redacting(setup.redactor);
         Ok(Self {
             backend: Backend::Own { server: Box::new(server), bao: bao.clone() },
             admin,
             rotator: None,
             scope: "poc".into(),
-            bao: Some(bao.path.clone()),
         })
     }
 
-    /// `bao` is the agent for the native deliveries.
-    fn remote(remote: Remote, bao: Option<&Bao>, user_agent: &str) -> Result<Self> {
+    fn remote(remote: Remote, user_agent: &str) -> Result<Self> {
         let ca = remote.ca_file.as_ref().map(fs::read).transpose().context("failed to read the CA file")?;
         let admin = Api::new(&DIALECT, &remote.address, ca.as_deref(), user_agent)?.with_token(remote.token.clone());
         let scope = remote.scope.clone();
-        Ok(Self { backend: Backend::Remote(remote), admin, rotator: None, scope, bao: bao.map(|bao| bao.path.clone()) })
+        Ok(Self { backend: Backend::Remote(remote), admin, rotator: None, scope })
     }
 
+    /// Where members of the cell find it.
     fn address(&self) -> &str {
         match &self.backend {
-            Backend::Own { server, .. } => &server.address,
+            Backend::Own { server, .. } => &server.inside,
             Backend::Remote(remote) => &remote.address,
         }
     }
@@ -259,7 +257,7 @@ impl Vault {
 
     async fn login_as(&self, reader: &Reader) -> Result<Api> {
         let file = |role: &str| -> Result<String> {
-            let path = reader.files.get(role).with_context(|| format!("failed to find the {role} of the reader"))?;
+            let path = reader.file(role)?;
             fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
         };
         self.login(&file("role_id")?, &file("secret_id")?.into()).await
@@ -272,7 +270,7 @@ impl Vault {
 /// # Errors
 /// The server cannot be reached, or the token may not list or delete.
 pub async fn reap(remote: &Remote) -> Result<Vec<String>> {
-    let vault = Vault::remote(remote.clone(), None, "secrets-conformance/reap")?;
+    let vault = Vault::remote(remote.clone(), "secrets-conformance/reap")?;
     let roles = format!("auth/{}/role", remote.auth_mount);
     let mut kinds = vec![("sys/policies/acl".to_owned(), ""), (roles, "")];
     // A secret's path is a folder of the scope's name.
@@ -352,13 +350,18 @@ impl Candidate for Vault {
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {
         let (role_id, secret_id) = self.credentials(&self.reader_role(environment), container).await?;
-        let files = BTreeMap::from([
+        let mut files = BTreeMap::from([
             ("role_id", folder.join(format!("{container}.role_id"))),
             ("secret_id", folder.join(format!("{container}.secret_id"))),
         ]);
         write_private(&files["role_id"], &role_id)?;
         write_private(&files["secret_id"], secret_id.expose_secret())?;
-        Ok(Reader { container: container.to_owned(), environment, files })
+        if let Some(ca_file) = self.ca_file() {
+            let copy = folder.join(format!("{container}.ca.pem"));
+            write_private(&copy, &fs::read_to_string(ca_file).context("failed to read the CA file")?)?;
+            files.insert("ca", copy);
+        }
+        Ok(Reader { container: container.to_owned(), environment, folder: folder.to_owned(), files })
     }
 
     async fn read(&self, reader: &Reader, environment: Environment) -> Result<(Access, Values)> {
@@ -407,14 +410,13 @@ impl Candidate for Vault {
     }
 
     fn source(&self, reader: &Reader) -> Result<SourceConfig> {
-        let file = |role: &str| reader.files.get(role).cloned().with_context(|| format!("failed to find the {role}"));
         Ok(SourceConfig::Vault(VaultConfig {
             address: self.address().to_owned(),
-            ca_file: self.ca_file().map(Path::to_owned),
+            ca_file: reader.files.get("ca").cloned(),
             mount: self.mount(reader.environment),
             path: self.secret_path(),
-            role_id_file: file("role_id")?,
-            secret_id_file: file("secret_id")?,
+            role_id_file: reader.file("role_id")?.to_owned(),
+            secret_id_file: reader.file("secret_id")?.to_owned(),
             auth_mount: self.auth_mount().to_owned(),
         }))
     }
@@ -426,18 +428,17 @@ impl Candidate for Vault {
         }
     }
 
-    async fn trigger(&mut self, trigger: Trigger) -> Result<TriggerConfig> {
+    async fn trigger(&mut self, trigger: Trigger, reader: &Reader) -> Result<TriggerConfig> {
         if trigger == Trigger::VersionPoll {
             return Ok(TriggerConfig::Poll(PollConfig { interval_ms: POLL_INTERVAL_MS }));
         }
         ensure!(trigger == Trigger::AuditPush, "failed to set up the trigger {trigger}: this candidate has none");
         let subscription = self.subscription().context("failed to subscribe: nothing pushes")?;
-        Ok(TriggerConfig::Push(subscription.clone()))
+        Ok(TriggerConfig::Push(reader.subscription(subscription)?))
     }
 
     fn native(&self, request: &NativeRequest<'_>) -> Result<NativePlan> {
-        let bao = self.bao.as_deref().context("failed to find `bao` for its agent")?;
-        let ca_file = self.ca_file().map(|path| path.display().to_string());
+        let ca_file = request.reader.files.get("ca").map(|path| path.display().to_string());
         let data_path = self.data_path(request.reader.environment);
         let upstream = native::Upstream {
             address: self.address(),
@@ -447,7 +448,7 @@ impl Candidate for Vault {
         };
         let config_file = request.folder.join("agent.json");
         write_private(&config_file, &native::config(&upstream, request)?.to_string())?;
-        Ok(native::plan(bao, &config_file, request))
+        Ok(native::plan(&config_file, request))
     }
 
     fn leaks(&self) -> Vec<String> {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::candidate::{NativePlan, NativeRequest};
 use crate::cell::DeliveryId;
-use crate::platform::Workload;
+use crate::platform::{Program, Workload};
 
 /// How often the agent asks for a KV secret. Its default is five minutes; one second is the least that its own users
 /// would set for a secret that rotates.
@@ -50,9 +50,9 @@ pub(super) fn config(upstream: &Upstream<'_>, request: &NativeRequest<'_>) -> Re
     });
     match request.delivery {
         DeliveryId::NativeTemplate => {
-            let pid_file = request.pid_file.display();
             // The first rendering comes before the app is there to be signalled.
-            let signal = format!("test ! -s '{pid_file}' || kill -HUP \"$(cat '{pid_file}')\"");
+            let sidecar = request.sidecar.display().to_string();
+            let signal = [sidecar, "signal".into(), "--pid-file".into(), request.pid_file.display().to_string()];
             config["template"] = json!([{
                 "contents": file_template(upstream.data_path, request.names),
                 "destination": request.folder.join("app.env").display().to_string(),
@@ -60,7 +60,7 @@ pub(super) fn config(upstream: &Upstream<'_>, request: &NativeRequest<'_>) -> Re
                 // By default the agent keeps the previous value beside the new one.
                 "backup": false,
                 "error_on_missing_key": true,
-                "exec": { "command": ["sh", "-c", signal] },
+                "exec": { "command": signal },
             }]);
         }
         DeliveryId::NativeExec => {
@@ -85,12 +85,12 @@ pub(super) fn config(upstream: &Upstream<'_>, request: &NativeRequest<'_>) -> Re
 }
 
 /// The plan for an agent whose configuration lies at `config_file`.
-pub(super) fn plan(bao: &std::path::Path, config_file: &std::path::Path, request: &NativeRequest<'_>) -> NativePlan {
+pub(super) fn plan(config_file: &std::path::Path, request: &NativeRequest<'_>) -> NativePlan {
     let exec = request.delivery == DeliveryId::NativeExec;
     NativePlan {
         agent: Workload {
             name: "agent".into(),
-            program: bao.to_owned(),
+            program: Program::Bao,
             args: vec!["agent".into(), format!("-config={}", config_file.display()), "-log-level=info".into()],
             ..Workload::default()
         },

@@ -1,12 +1,12 @@
 //! An OpenBao server of the cell's own: TLS on loopback, not in dev mode, audited to a file and to the notifier.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use anyhow::{Context, Result};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sidecar::config::{IngestConfig, PushConfig, VaultIngest};
@@ -16,9 +16,7 @@ use super::{AUDIT_DEVICE, DIALECT};
 use crate::candidate::api::{Api, ApiError, text};
 use crate::candidate::notifier::Notifier;
 use crate::files::write_private;
-use crate::net;
-use crate::platform::process::ProcessPlatform;
-use crate::platform::{Member, Platform, Workload, line};
+use crate::platform::{Endpoint, Member, Platform, Program, Workload, line};
 use crate::random;
 use crate::ready;
 use crate::tools::{Audits, Bao};
@@ -26,13 +24,18 @@ use crate::tools::{Audits, Bao};
 /// OpenBao answers in a quarter of a second; a loaded machine gets a hundred times that.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// The port of the API where a platform lets the server choose: OpenBao's own default.
+const PORT: u16 = 8200;
+
 /// A running server and its notifier.
 pub(super) struct Server {
-    platform: ProcessPlatform,
+    platform: Box<dyn Platform>,
     bao: Box<dyn Member>,
     notifier: Notifier,
-    /// Where the API is.
-    pub(super) address: String,
+    /// Where the API is for members of the cell.
+    pub(super) inside: String,
+    /// Where it is for the harness.
+    pub(super) outside: String,
     /// The CA that signed its certificate.
     pub(super) ca_file: PathBuf,
     /// How it is told to keep an audit log.
@@ -43,35 +46,35 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts the notifier, then the server, which tells it of every request.
-    pub(super) async fn start(mut platform: ProcessPlatform, bao: &Bao, sidecar: &Path) -> Result<Self> {
+    pub(super) async fn start(mut platform: Box<dyn Platform>, bao: &Bao) -> Result<Self> {
         let folder = platform.folder().to_owned();
-        let ip = net::own_loopback();
         let ca_file = folder.join("ca.pem");
-        certificates(ip, &folder)?;
         let ingest_token_file = folder.join("ingest.token");
         let ingest_token = random::token(32)?;
         write_private(&ingest_token_file, ingest_token.expose_secret())?;
         let ingest = IngestConfig::Vault(VaultIngest { token_file: ingest_token_file });
-        let notifier = Notifier::start(&mut platform, sidecar, ip, ingest).await?;
-        let port = net::free_port(ip)?;
+        let notifier = Notifier::start(platform.as_mut(), ingest).await?;
+        let endpoint = platform.endpoint("openbao", PORT)?;
+        certificates(&endpoint, &folder)?;
         let audit_file = folder.join("audit.log");
         let bearer = folder.join("ingest.header");
         write_private(&bearer, &format!("Bearer {}", ingest_token.expose_secret()))?;
         let config_file = folder.join("server.hcl");
         write_private(
             &config_file,
-            &config(&folder, SocketAddr::new(ip, port), bao.audits(), &audit_file, &notifier.address, &bearer),
+            &config(&folder, endpoint.listen, bao.audits(), &audit_file, &notifier.address, &bearer),
         )?;
         let mut member = platform
             .start(Workload {
                 name: "openbao".into(),
-                program: bao.path.clone(),
+                program: Program::Bao,
+                endpoint: Some(endpoint.clone()),
                 args: vec!["server".into(), format!("-config={}", config_file.display())],
                 ..Workload::default()
             })
             .await?;
-        let address = format!("https://{}", SocketAddr::new(ip, port));
-        let api = Api::new(&DIALECT, &address, Some(&fs::read(&ca_file)?), "secrets-conformance")?;
+        let outside = format!("https://{}", member.outside().context("failed to find where OpenBao listens")?);
+        let api = Api::new(&DIALECT, &outside, Some(&fs::read(&ca_file)?), "secrets-conformance")?;
         let answers = ready::until("OpenBao to answer", START_LIMIT, async || match api.get("sys/init").await {
             Ok(_) => Ok(Some(())),
             Err(ApiError::Refused { .. }) => Ok(None),
@@ -83,7 +86,8 @@ impl Server {
             answered = answers => answered?,
             ended = line(member.as_mut(), "OpenBao running", deadline, |_| None::<()>) => ended?,
         }
-        Ok(Self { platform, bao: member, notifier, address, ca_file, audits: bao.audits(), audit_file })
+        let inside = format!("https://{}", endpoint.inside);
+        Ok(Self { platform, bao: member, notifier, inside, outside, ca_file, audits: bao.audits(), audit_file })
     }
 
     /// Initialises and unseals by API; returns the root token.
@@ -152,7 +156,8 @@ fn config(
     config
 }
 
-fn certificates(ip: IpAddr, folder: &Path) -> Result<()> {
+/// The server shows itself to members by its own name or address, and to the harness on loopback.
+fn certificates(endpoint: &Endpoint, folder: &Path) -> Result<()> {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.distinguished_name.push(DnType::CommonName, "conformance run");
@@ -161,7 +166,9 @@ fn certificates(ip: IpAddr, folder: &Path) -> Result<()> {
     let issuer = Issuer::new(ca, ca_key);
     let mut server = CertificateParams::default();
     server.distinguished_name.push(DnType::CommonName, "OpenBao of a conformance run");
-    server.subject_alt_names.push(SanType::IpAddress(ip));
+    let (host, _) = endpoint.inside.rsplit_once(':').context("failed to find the server's name")?;
+    let names = [host.to_owned(), Ipv4Addr::LOCALHOST.to_string()];
+    server.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
     let key = KeyPair::generate()?;
     write_private(&folder.join("server.pem"), &server.signed_by(&key, &issuer)?.pem())?;
     write_private(&folder.join("server.key"), &key.serialize_pem())
