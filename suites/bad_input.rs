@@ -15,6 +15,8 @@ use crate::remote::{Remote, documented_policy};
 fn refuses(args: &[&str], words: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = conformance(&["run", "--check", "scope.isolated"]);
+    // Nobody listens there: the same on every machine.
+    command.env("DOCKER_HOST", "tcp://127.0.0.1:1");
     let (code, said) = told(&command.args(kept_in(folder.path())).args(args).output().unwrap());
     assert_eq!(code, Some(2), "{said}");
     for word in words {
@@ -29,6 +31,7 @@ fn refuses(args: &[&str], words: &[&str]) {
 #[case::candidate(&["--candidate", "keepass"], &["keepass", "vault, doppler, onepassword, aws"])]
 #[case::platform(&["--platform", "nomad"], &["nomad", "process, docker, kubernetes"])]
 #[case::nothing_left(&["--candidate", "onepassword", "--delivery", "native-exec"], &["no cell of the matrix fits", "conformance matrix"])]
+#[case::no_engine(&["--platform", "docker"], &["--platform docker", "no Docker engine answers", "DOCKER_HOST"])]
 #[case::profile(&["--profile", "nightlly"], &["--profile", "nightlly", "use one of", "default"])]
 #[case::target_missing(&["--target", "/nowhere/target.toml"], &["/nowhere/target.toml", "failed to read it", "remedy"])]
 #[case::flag(&["--patience", "3"], &["unexpected argument", "--patience"])]

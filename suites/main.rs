@@ -44,16 +44,32 @@ const fn vault(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Vault, PlatformId::Process, delivery)
 }
 
+const fn vault_docker(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Vault, PlatformId::Docker, delivery)
+}
+
 const fn doppler(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Doppler, PlatformId::Process, delivery)
+}
+
+const fn doppler_docker(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Doppler, PlatformId::Docker, delivery)
 }
 
 const fn onepassword(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Onepassword, PlatformId::Process, delivery)
 }
 
+const fn onepassword_docker(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Onepassword, PlatformId::Docker, delivery)
+}
+
 const fn aws(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Aws, PlatformId::Process, delivery)
+}
+
+const fn aws_docker(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Aws, PlatformId::Docker, delivery)
 }
 
 /// A check that is held under every delivery.
@@ -76,6 +92,20 @@ const fn aws(delivery: DeliveryId) -> Place {
 #[case::aws_process_reload_poll(crate::aws(DeliveryId::ReloadPoll))]
 #[case::aws_process_restart(crate::aws(DeliveryId::Restart))]
 #[case::aws_process_redeploy(crate::aws(DeliveryId::Redeploy))]
+#[case::vault_docker_reload(crate::vault_docker(DeliveryId::Reload))]
+#[case::vault_docker_restart(crate::vault_docker(DeliveryId::Restart))]
+#[case::vault_docker_native_template(crate::vault_docker(DeliveryId::NativeTemplate))]
+#[case::vault_docker_native_exec(crate::vault_docker(DeliveryId::NativeExec))]
+#[case::vault_docker_redeploy(crate::vault_docker(DeliveryId::Redeploy))]
+#[case::doppler_docker_reload(crate::doppler_docker(DeliveryId::Reload))]
+#[case::doppler_docker_restart(crate::doppler_docker(DeliveryId::Restart))]
+#[case::doppler_docker_redeploy(crate::doppler_docker(DeliveryId::Redeploy))]
+#[case::onepassword_docker_reload(crate::onepassword_docker(DeliveryId::Reload))]
+#[case::onepassword_docker_restart(crate::onepassword_docker(DeliveryId::Restart))]
+#[case::onepassword_docker_redeploy(crate::onepassword_docker(DeliveryId::Redeploy))]
+#[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
+#[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
+#[case::aws_docker_redeploy(crate::aws_docker(DeliveryId::Redeploy))]
 fn every_delivery(#[case] place: Place) {}
 
 /// A check that is held under every delivery by which a rotation reaches the running container.
@@ -94,6 +124,16 @@ fn every_delivery(#[case] place: Place) {}
 #[case::aws_process_reload(crate::aws(DeliveryId::Reload))]
 #[case::aws_process_reload_poll(crate::aws(DeliveryId::ReloadPoll))]
 #[case::aws_process_restart(crate::aws(DeliveryId::Restart))]
+#[case::vault_docker_reload(crate::vault_docker(DeliveryId::Reload))]
+#[case::vault_docker_restart(crate::vault_docker(DeliveryId::Restart))]
+#[case::vault_docker_native_template(crate::vault_docker(DeliveryId::NativeTemplate))]
+#[case::vault_docker_native_exec(crate::vault_docker(DeliveryId::NativeExec))]
+#[case::doppler_docker_reload(crate::doppler_docker(DeliveryId::Reload))]
+#[case::doppler_docker_restart(crate::doppler_docker(DeliveryId::Restart))]
+#[case::onepassword_docker_reload(crate::onepassword_docker(DeliveryId::Reload))]
+#[case::onepassword_docker_restart(crate::onepassword_docker(DeliveryId::Restart))]
+#[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
+#[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
 fn rotating_deliveries(#[case] place: Place) {}
 
 /// A check whose answer does not depend on the delivery.
@@ -103,6 +143,10 @@ fn rotating_deliveries(#[case] place: Place) {}
 #[case::doppler_process_reload(crate::doppler(DeliveryId::Reload))]
 #[case::onepassword_process_reload(crate::onepassword(DeliveryId::Reload))]
 #[case::aws_process_reload(crate::aws(DeliveryId::Reload))]
+#[case::vault_docker_reload(crate::vault_docker(DeliveryId::Reload))]
+#[case::doppler_docker_reload(crate::doppler_docker(DeliveryId::Reload))]
+#[case::onepassword_docker_reload(crate::onepassword_docker(DeliveryId::Reload))]
+#[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
 fn any_delivery(#[case] place: Place) {}
 
 /// A check of what `restart` alone promises.
@@ -112,6 +156,10 @@ fn any_delivery(#[case] place: Place) {}
 #[case::doppler_process_restart(crate::doppler(DeliveryId::Restart))]
 #[case::onepassword_process_restart(crate::onepassword(DeliveryId::Restart))]
 #[case::aws_process_restart(crate::aws(DeliveryId::Restart))]
+#[case::vault_docker_restart(crate::vault_docker(DeliveryId::Restart))]
+#[case::doppler_docker_restart(crate::doppler_docker(DeliveryId::Restart))]
+#[case::onepassword_docker_restart(crate::onepassword_docker(DeliveryId::Restart))]
+#[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
 fn restart_alone(#[case] place: Place) {}
 
 /// The negative control.
@@ -121,4 +169,8 @@ fn restart_alone(#[case] place: Place) {}
 #[case::doppler_process_redeploy(crate::doppler(DeliveryId::Redeploy))]
 #[case::onepassword_process_redeploy(crate::onepassword(DeliveryId::Redeploy))]
 #[case::aws_process_redeploy(crate::aws(DeliveryId::Redeploy))]
+#[case::vault_docker_redeploy(crate::vault_docker(DeliveryId::Redeploy))]
+#[case::doppler_docker_redeploy(crate::doppler_docker(DeliveryId::Redeploy))]
+#[case::onepassword_docker_redeploy(crate::onepassword_docker(DeliveryId::Redeploy))]
+#[case::aws_docker_redeploy(crate::aws_docker(DeliveryId::Redeploy))]
 fn redeploy_alone(#[case] place: Place) {}

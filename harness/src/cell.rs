@@ -93,15 +93,22 @@ impl DeliveryId {
         Self::Redeploy,
     ];
 
-    /// The deliveries that there are for a candidate. Where the best trigger is the only one, no delivery names it.
-    pub fn offered_by(candidate: CandidateId) -> &'static [Self] {
-        match candidate {
-            CandidateId::Vault => {
+    /// The deliveries that there are for a candidate on a platform. Where the best trigger is the only one, no delivery
+    /// names it; that a sidecar can be told in other ways is shown once, on `process`.
+    pub fn offered_by(candidate: CandidateId, platform: PlatformId) -> &'static [Self] {
+        match (candidate, platform) {
+            (CandidateId::Vault, PlatformId::Docker | PlatformId::Kubernetes) => {
+                &[Self::Reload, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Redeploy]
+            }
+            (_, PlatformId::Docker | PlatformId::Kubernetes) => &[Self::Reload, Self::Restart, Self::Redeploy],
+            (CandidateId::Vault, PlatformId::Process) => {
                 &[Self::Reload, Self::ReloadPoll, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Redeploy]
             }
-            CandidateId::Doppler => &[Self::Reload, Self::ReloadWebhook, Self::Restart, Self::Redeploy],
-            CandidateId::Onepassword => &[Self::Reload, Self::Restart, Self::Redeploy],
-            CandidateId::Aws => &[Self::Reload, Self::ReloadPoll, Self::Restart, Self::Redeploy],
+            (CandidateId::Doppler, PlatformId::Process) => {
+                &[Self::Reload, Self::ReloadWebhook, Self::Restart, Self::Redeploy]
+            }
+            (CandidateId::Onepassword, PlatformId::Process) => &[Self::Reload, Self::Restart, Self::Redeploy],
+            (CandidateId::Aws, PlatformId::Process) => &[Self::Reload, Self::ReloadPoll, Self::Restart, Self::Redeploy],
         }
     }
 

@@ -21,11 +21,15 @@ pub struct Row {
 }
 
 /// The candidates and platforms that have a driver.
-pub const PLACES: [(CandidateId, PlatformId); 4] = [
+pub const PLACES: [(CandidateId, PlatformId); 8] = [
     (CandidateId::Vault, PlatformId::Process),
     (CandidateId::Doppler, PlatformId::Process),
     (CandidateId::Onepassword, PlatformId::Process),
     (CandidateId::Aws, PlatformId::Process),
+    (CandidateId::Vault, PlatformId::Docker),
+    (CandidateId::Doppler, PlatformId::Docker),
+    (CandidateId::Onepassword, PlatformId::Docker),
+    (CandidateId::Aws, PlatformId::Docker),
 ];
 
 /// Every cell, in the order of the reports: by candidate, platform, check, delivery.
@@ -33,7 +37,7 @@ pub fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for (candidate, platform) in PLACES {
         for check in check::ALL {
-            for delivery in DeliveryId::offered_by(candidate) {
+            for delivery in DeliveryId::offered_by(candidate, platform) {
                 if check.about().spread.holds_for(*delivery) {
                     cells.push(Cell::new(check.about().id, Place::new(candidate, platform, *delivery)));
                 }
@@ -53,7 +57,7 @@ pub struct Selection {
     #[arg(long = "candidate", value_name = "NAME")]
     pub candidates: Vec<CandidateId>,
     /// Only this platform (repeatable)
-    #[arg(long = "platform", value_name = "NAME")]
+    #[arg(long = "platform", value_name = "NAME", default_values_t = [PlatformId::Process])]
     pub platforms: Vec<PlatformId>,
     /// Only this delivery (repeatable)
     #[arg(long = "delivery", value_name = "NAME")]
@@ -148,8 +152,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case::whole_suite(&["scope"], &[], 3 * 4)]
-    #[case::one_check(&["rotation.burst"], &[DeliveryId::Restart], 4)]
+    #[case::whole_suite(&["scope"], &[], 3 * 4 * 2)]
+    #[case::one_check(&["rotation.burst"], &[DeliveryId::Restart], 4 * 2)]
     #[case::what_one_candidate_has(&["rotation.burst"], &[DeliveryId::ReloadWebhook], 1)]
     fn a_selection_narrows(#[case] checks: &[&str], #[case] deliveries: &[DeliveryId], #[case] expected: usize) {
         let checks = checks.iter().map(ToString::to_string).collect();

@@ -204,7 +204,8 @@ pub fn writable(output: &Path) -> Result<(), BadInput> {
     })
 }
 
-async fn docker() -> Result<String, String> {
+/// The Docker engine and its version, or why none answers.
+pub(crate) async fn docker() -> Result<String, String> {
     let asked = timeout(REACH_LIMIT, async {
         let client = docker_client_instance().await.map_err(|error| error.to_string())?;
         client.version().await.map_err(|error| error.to_string())

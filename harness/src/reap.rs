@@ -9,6 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 
 use crate::files::{FOLDER_PREFIX, OWNER_FILE, private_root};
+use crate::platform::docker;
 use crate::platform::process::{OWNER_LABEL, RUN_LABEL};
 use crate::procfs;
 use crate::run::Owner;
@@ -20,6 +21,8 @@ pub struct Reaped {
     pub processes: Vec<(String, u32)>,
     /// Private folders that were removed.
     pub folders: Vec<PathBuf>,
+    /// Containers and networks that were removed: run and name.
+    pub containers: Vec<(String, String)>,
     /// Runs that are still at work, and were left alone.
     pub alive: Vec<String>,
 }
@@ -38,6 +41,23 @@ pub fn reap(only: Option<&str>) -> Result<Reaped> {
 /// See [`reap`].
 pub fn sweep(own: &str) -> Result<Reaped> {
     remove(|_, run, _| run == own)
+}
+
+/// Removes containers and networks of runs that ended, of `only` this run where it is given, and says which: run, thing.
+/// Where no Docker engine answers there are none.
+///
+/// # Errors
+/// The engine does not remove one.
+pub async fn containers(only: Option<&str>) -> Result<Vec<(String, String)>> {
+    docker::reap(|run, owner| only.is_none_or(|only| only == run) && !owner.is_alive()).await
+}
+
+/// The same for a run whose cells have all ended, though its owner is still there: the caller.
+///
+/// # Errors
+/// See [`containers`].
+pub async fn sweep_containers(own: &str) -> Result<Vec<(String, String)>> {
+    docker::reap(|run, _| run == own).await
 }
 
 fn remove(is_wanted: impl Fn(&mut Reaped, &str, Owner) -> bool) -> Result<Reaped> {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +20,7 @@ use crate::evidence::{Record, Sample, millis};
 use crate::files::{PrivateFolder, write_private};
 use crate::observations::{Awaited, Values, digests};
 use crate::platform::Platform;
+use crate::platform::docker::{DockerPlatform, Network};
 use crate::platform::process::ProcessPlatform;
 use crate::random;
 use crate::ready;
@@ -90,6 +92,7 @@ pub struct Way {
     delivery: Box<dyn Delivery>,
     containers: Vec<Container>,
     run: Run,
+    network: Option<Rc<Network>>,
     folder: PrivateFolder,
     logs: PathBuf,
     key: RunKey,
@@ -112,13 +115,18 @@ impl Way {
         let redactor = Redactor::default();
         let targets = run.targets()?;
         let (sla, patience) = sabotage.limits.unwrap_or((targets.sla, targets.patience));
-        if cell.place.platform != PlatformId::Process {
-            bail!("failed to set out: the platform `{}` has no driver yet", cell.place.platform);
-        }
+        let network = match cell.place.platform {
+            PlatformId::Process => None,
+            PlatformId::Docker => Some(Rc::new(Network::make(run, &unique).await?)),
+            PlatformId::Kubernetes => bail!("failed to set out: the platform `kubernetes` has no driver yet"),
+        };
         let lay = |name: &str| -> Result<Box<dyn Platform>> {
             let own = folder.path().join(name);
             std::fs::create_dir(&own).with_context(|| format!("failed to make {}", own.display()))?;
-            Ok(Box::new(ProcessPlatform::new(&own, &logs, run, &redactor)?))
+            Ok(match &network {
+                None => Box::new(ProcessPlatform::new(&own, &logs, run, &redactor)?),
+                Some(network) => Box::new(DockerPlatform::new(&own, &logs, run, &redactor, Rc::clone(network))?),
+            })
         };
         let platform = lay("app")?;
         // An entry of the backend's log can be tied to this very cell.
@@ -151,6 +159,7 @@ impl Way {
             delivery: sabotage.delivery.unwrap_or_else(|| delivery::by_id(cell.place.delivery)),
             containers: Vec::new(),
             run: run.clone(),
+            network,
             redactor,
             folder,
             logs,
@@ -476,7 +485,11 @@ impl Way {
         let removed = self.candidate.remove().await;
         // What was logged is in the files from here on; whether it leaked is for the check to say that asks.
         self.leaks();
-        stopped.and(removed).and(self.folder.remove()).context("failed to clean up")
+        let unlinked = match &self.network {
+            Some(network) => network.remove().await,
+            None => Ok(()),
+        };
+        stopped.and(removed).and(unlinked).and(self.folder.remove()).context("failed to clean up")
     }
 }
 

@@ -62,6 +62,6 @@ impl Notifier {
     }
 
     pub(super) async fn stop(&mut self) -> Result<()> {
-        self.member.stop(Duration::from_secs(1)).await
+        self.member.stop(Duration::ZERO).await
     }
 }

@@ -14,6 +14,9 @@ use crate::tools::{cargo, workspace};
 /// The version that the suite was built with; an older one of the 0.9 series may do.
 const VERSION: &str = "0.9.143";
 
+/// The profile of the platform `docker`.
+pub(super) const DOCKER_PROFILE: &str = "docker";
+
 /// Installs cargo-nextest if it is missing.
 pub(super) fn install() -> Result<()> {
     let here =
@@ -52,7 +55,9 @@ pub(super) fn check_profile(name: &str) -> Result<()> {
 /// The command that holds these cells.
 pub(super) fn command(profile: &str, cells: &[Cell]) -> Vec<OsString> {
     // The whole workspace, so that this and `cargo nextest run` share one build; the filter leaves the cells.
-    let words = ["nextest", "run", "--workspace", "--no-tests", "fail", "--profile", profile];
+    // A profile's own filter is for those who give none.
+    let words =
+        ["nextest", "run", "--workspace", "--no-tests", "fail", "--ignore-default-filter", "--profile", profile];
     let mut command = vec![cargo()];
     command.extend(words.map(OsString::from));
     command.extend(["-E".into(), filter(cells).into()]);

@@ -37,6 +37,7 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
         return Err(BadInput::new("RUN", format!("`{run}` is no run's id"), remedy).into());
     }
     let mut reaped = crate::reap::reap(args.run.as_deref())?;
+    reaped.containers = crate::reap::containers(args.run.as_deref()).await?;
     // A run between two cells has neither processes nor private folders.
     for run in Run::list(&args.output.folder()).into_iter().filter(Run::is_alive) {
         let wanted = args.run.as_ref().is_none_or(|wanted| *wanted == run.id);
@@ -56,7 +57,10 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
         for run in &reaped.alive {
             anstream::println!("left alone: run {run} is at work");
         }
-        if reaped.processes.is_empty() && reaped.folders.is_empty() {
+        for (run, container) in &reaped.containers {
+            anstream::println!("removed {container} of run {run}");
+        }
+        if reaped.processes.is_empty() && reaped.folders.is_empty() && reaped.containers.is_empty() {
             anstream::println!("nothing was left behind");
         }
     }

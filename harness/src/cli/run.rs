@@ -9,11 +9,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{EXIT_ERROR, EXIT_FAILED, EXIT_PASSED, Output, nextest};
 use crate::candidate;
+use crate::cell::PlatformId;
 use crate::error::BadInput;
 use crate::evidence::Evidence;
 use crate::matrix::Selection;
 use crate::preflight::preflight;
-use crate::reach::writable;
+use crate::reach::{docker as engine, writable};
 use crate::reap;
 use crate::redact::leaking_files;
 use crate::report::{Scorecard, markdown, terminal};
@@ -29,9 +30,9 @@ pub(super) struct Args {
     /// Point at servers that are there already, as this file says; without it the harness starts its own
     #[arg(long, value_name = "FILE")]
     target: Option<PathBuf>,
-    /// A profile of .config/nextest.toml
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    profile: String,
+    /// A profile of .config/nextest.toml [default: the platform's]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     #[command(flatten)]
     output: Output,
 }
@@ -40,7 +41,10 @@ pub(super) async fn run(args: Args) -> Result<u8> {
     let mut selection = args.selection;
     // Found out before anything else: a selection that cannot be.
     selection.cells()?;
-    nextest::check_profile(&args.profile)?;
+    let docker = selection.platforms.contains(&PlatformId::Docker);
+    let own = if docker { nextest::DOCKER_PROFILE } else { "default" };
+    let profile = args.profile.unwrap_or_else(|| own.to_owned());
+    nextest::check_profile(&profile)?;
     let output = args.output.folder();
     writable(&output)?;
     let target = args.target.map(|file| std::path::absolute(&file).unwrap_or(file));
@@ -58,13 +62,25 @@ pub(super) async fn run(args: Args) -> Result<u8> {
         let (processes, folders) = (left.processes.len(), left.folders.len());
         anstream::eprintln!("removed what killed runs had left: {processes} processes, {folders} private folders");
     }
+    if docker {
+        engine().await.map_err(|why| {
+            let remedy = "start a Docker engine, or set DOCKER_HOST to the one that runs; `cargo conformance doctor` looks again";
+            BadInput::new("--platform docker", format!("no Docker engine answers: {why}"), remedy)
+        })?;
+        for (run, what) in reap::containers(None).await? {
+            anstream::eprintln!("removed what the killed run {run} had left: {what}");
+        }
+    }
     nextest::install()?;
     let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
     let run = Run::begin(&output, Owner::of(std::process::id()), tools, target, cells)?;
     anstream::eprintln!("run {}: {} cells; evidence goes to {}", run.id, run.cells.len(), run.folder.display());
-    let ended = hold(&run, &args.profile).await?;
+    let ended = hold(&run, &profile).await?;
     // A cell that its runner had to kill could not clean up after itself.
     reap::sweep(&run.id)?;
+    if docker {
+        reap::sweep_containers(&run.id).await?;
+    }
     for (candidate, removed) in candidate::reap(&run.targets()?, &format!("conformance-{}-", run.id)).await? {
         anstream::eprintln!("removed {removed} from {candidate}: its cell could not");
     }

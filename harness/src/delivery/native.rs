@@ -1,9 +1,11 @@
 //! `native`: the vendor's own agent, as the vendor documents it.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use async_trait::async_trait;
 
-use super::{Delivery, Deployment, STOP_GRACE, Scene};
+use super::{Delivery, Deployment, Scene};
 use crate::candidate::NativeRequest;
 use crate::cell::DeliveryId;
 use crate::platform::{Program, take_out};
@@ -45,7 +47,7 @@ impl Delivery for Native {
         let mut probe = scene.probe();
         probe.env.insert("PROBE_ENV_FILE".into(), env_file.display().to_string());
         probe.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());
-        first.stop(STOP_GRACE).await?;
+        first.stop(Duration::ZERO).await?;
         plan.agent.beside = Some(probe.name.clone());
         let mut probe = scene.platform.start(probe).await?;
         let agent = scene.platform.start(plan.agent).await?;

@@ -1,13 +1,14 @@
 //! `reload`: the sidecar re-renders the env file and signals the app.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
 use sidecar::config::{DeliverConfig, DeliveryConfig, ReloadConfig};
 use sidecar::status::{Event, Status};
 
-use super::{Choice, Delivery, Deployment, STOP_GRACE, Scene};
+use super::{Choice, Delivery, Deployment, Scene};
 use crate::candidate::Trigger;
 use crate::evidence::TriggerUse;
 use crate::files::write_private;
@@ -33,7 +34,7 @@ impl Delivery for Reload {
             matches!(Status::parse(text).ok()?.event, Event::Rendered { .. }).then_some(())
         })
         .await?;
-        first.stop(STOP_GRACE).await?;
+        first.stop(Duration::ZERO).await?;
         let mut probe = scene.probe();
         probe.env.insert("PROBE_ENV_FILE".into(), env_file.display().to_string());
         probe.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());

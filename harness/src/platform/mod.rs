@@ -1,5 +1,7 @@
 //! Platforms: where the probe and its delivery run. The next platform is one file beside these.
 
+pub mod docker;
+mod follow;
 mod log;
 pub mod process;
 

@@ -12,13 +12,14 @@ use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::BufReader;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::log::{Log, LogStream};
+use super::follow::follow;
+use super::log::Log;
 use super::{Endpoint, Line, Member, Platform, Program, Workload};
 use crate::net;
 use crate::procfs;
@@ -107,8 +108,8 @@ impl Platform for ProcessPlatform {
             .kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("failed to start {name} ({})", program.display()))?;
         let pid = child.id().with_context(|| format!("failed to start {name}: it ended at once"))?;
-        let out = child.stdout.take().map(|out| follow(out, self.log.stream(&name, "stdout")));
-        let err = child.stderr.take().map(|err| follow(err, self.log.stream(&name, "stderr")));
+        let out = child.stdout.take().map(|out| follow(BufReader::new(out), self.log.stream(&name, "stdout")));
+        let err = child.stderr.take().map(|err| follow(BufReader::new(err), self.log.stream(&name, "stderr")));
         let (Some((out, out_follower)), Some((err, err_follower))) = (out, err) else {
             bail!("failed to follow {name}: it has no output")
         };
@@ -121,28 +122,6 @@ impl Platform for ProcessPlatform {
     fn leaks(&self) -> Vec<String> {
         self.log.leaks()
     }
-}
-
-/// Follows one stream of a member: stamps each line, passes it on, has it logged.
-fn follow(
-    source: impl AsyncRead + Unpin + Send + 'static,
-    log: LogStream,
-) -> (UnboundedReceiver<Line>, JoinHandle<()>) {
-    let (sender, lines) = unbounded_channel();
-    let follower = tokio::spawn(async move {
-        let mut source = BufReader::new(source);
-        let mut bytes = Vec::new();
-        while matches!(source.read_until(b'\n', &mut bytes).await, Ok(1..)) {
-            // Before anything else: the latency ends when the line is here.
-            let at = Instant::now();
-            let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-            bytes.clear();
-            // The listener may have gone; the log is kept all the same.
-            let _ = sender.send(Line { at, text: text.clone() });
-            log.write(text);
-        }
-    });
-    (lines, follower)
 }
 
 struct ProcessMember {

@@ -116,7 +116,9 @@ pub(super) fn whole_answer(question: Question, candidate: CandidateId, cells: &[
             && check::by_id(&cell.check).is_some_and(|check| check.about().answers.contains(&question))
     };
     let asked = cells.iter().filter(|line| answers(&line.cell)).count();
-    let all = matrix::cells().iter().filter(|cell| answers(cell)).count();
+    // Other platforms are other runs.
+    let here = |cell: &Cell| cells.iter().any(|line| line.cell.place.platform == cell.place.platform);
+    let all = matrix::cells().iter().filter(|cell| answers(cell) && here(cell)).count();
     match answered.answer {
         Answer::Pass | Answer::Works | Answer::Maybe if asked < all => {
             Answered::nothing(format!("only {asked} of its {all} cells were asked for"))

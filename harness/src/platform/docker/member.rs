@@ -1,0 +1,85 @@
+//! A container, its output followed as it comes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use testcontainers::{ContainerAsync, GenericImage};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::platform::follow::follow;
+use crate::platform::log::Log;
+use crate::platform::{Line, Member};
+
+/// How long the output of a container that has ended may take to be read to its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A running container.
+pub(super) struct DockerMember {
+    name: String,
+    id: String,
+    container: Option<ContainerAsync<GenericImage>>,
+    outside: Option<String>,
+    out: UnboundedReceiver<Line>,
+    err: UnboundedReceiver<Line>,
+    followers: Vec<JoinHandle<()>>,
+}
+
+impl DockerMember {
+    pub(super) fn new(
+        name: String,
+        container: ContainerAsync<GenericImage>,
+        outside: Option<String>,
+        log: &Log,
+    ) -> Self {
+        let (out, out_follower) = follow(container.stdout(true), log.stream(&name, "stdout"));
+        let (err, err_follower) = follow(container.stderr(true), log.stream(&name, "stderr"));
+        let id = container.id().to_owned();
+        Self { name, id, container: Some(container), outside, out, err, followers: vec![out_follower, err_follower] }
+    }
+}
+
+#[async_trait(?Send)]
+impl Member for DockerMember {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn identity(&self) -> String {
+        // The engine starts none anew by itself, and ends the output of one that is gone.
+        match self.followers.iter().any(JoinHandle::is_finished) || self.container.is_none() {
+            true => "gone".to_owned(),
+            false => format!("container {}", self.id),
+        }
+    }
+
+    fn out(&mut self) -> &mut UnboundedReceiver<Line> {
+        &mut self.out
+    }
+
+    fn err(&mut self) -> &mut UnboundedReceiver<Line> {
+        &mut self.err
+    }
+
+    fn outside(&self) -> Option<&str> {
+        self.outside.as_deref()
+    }
+
+    async fn stop(&mut self, grace: Duration) -> Result<()> {
+        let Some(container) = self.container.take() else { return Ok(()) };
+        // Who gets no grace is ended by its removal: one call of the engine less.
+        let stopped = match grace.is_zero() {
+            true => Ok(()),
+            false => container.stop_with_timeout(Some(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX))).await,
+        };
+        for follower in self.followers.drain(..).filter(|_| !grace.is_zero()) {
+            if timeout(LAST_WORDS, follower).await.is_err() {
+                tracing::debug!(member = self.name, "its output has no end");
+            }
+        }
+        let removed = container.rm().await;
+        stopped.and(removed).with_context(|| format!("failed to end the container {}", self.name))
+    }
+}
