@@ -4,6 +4,7 @@
 //! may read it and nothing else: no root, no capabilities, no writable root filesystem.
 
 mod image;
+mod laid;
 mod member;
 mod network;
 
@@ -93,16 +94,17 @@ impl DockerPlatform {
         Ok(())
     }
 
+    /// The container whose processes it sees.
+    fn beside(&self, workload: &Workload) -> Result<Option<String>> {
+        let Some(name) = &workload.beside else { return Ok(None) };
+        let id = self.ids.get(name).with_context(|| format!("failed to find {name}, to start beside it"))?;
+        Ok(Some(format!("container:{id}")))
+    }
+
     fn request(&self, image: GenericImage, workload: &Workload) -> Result<ContainerRequest<GenericImage>> {
         let memory = if workload.program == Program::Bao { MEMORY_OF_BAO } else { MEMORY };
         let port = workload.endpoint.as_ref().map(|endpoint| endpoint.listen.port());
-        let beside = match &workload.beside {
-            None => None,
-            Some(name) => {
-                let id = self.ids.get(name).with_context(|| format!("failed to find {name}, to start beside it"))?;
-                Some(format!("container:{id}"))
-            }
-        };
+        let beside = self.beside(workload)?;
         let folder = self.folder.display().to_string();
         let mut request = image
             .with_cmd(workload.args.clone())
@@ -164,10 +166,21 @@ impl Platform for DockerPlatform {
         Ok(Endpoint { listen: ([0, 0, 0, 0], port).into(), inside: format!("{}:{port}", self.network.container(name)) })
     }
 
+    async fn image(&mut self, program: &Program) -> Result<(String, String)> {
+        let image = image::of(self.network.docker(), program, &self.tools).await?;
+        let descriptor = testcontainers::Image::name(&image).to_owned() + ":" + testcontainers::Image::tag(&image);
+        Ok((descriptor, format!("{}:{}", self.user, self.group)))
+    }
+
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>> {
-        let image = image::of(self.network.docker(), &workload.program, &self.tools).await?;
         self.hand_over()?;
-        let request = self.request(image, &workload)?;
+        let request = match &workload.container {
+            Some(container) => self.laid_out(container, &workload)?,
+            None => {
+                let image = image::of(self.network.docker(), &workload.program, &self.tools).await?;
+                self.request(image, &workload)?
+            }
+        };
         let name = workload.name;
         let container = request.start().await.with_context(|| format!("failed to start the container {name}"))?;
         let outside = match &workload.endpoint {
