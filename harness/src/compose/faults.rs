@@ -201,6 +201,7 @@ fn has(list: &Value, wanted: &str) -> bool {
 
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
+    let name = name.strip_suffix("_file").unwrap_or(&name);
     SECRET_WORDS.iter().any(|word| name.contains(word)) || name.ends_with("_key") || name == "key"
 }
 
