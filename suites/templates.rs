@@ -3,10 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use harness::cell::CandidateId;
+use harness::cell::{CandidateId, Cell, DeliveryId};
 use harness::compose::{Template, Variables, faults, reference};
+use harness::delivery::composed;
+use harness::hold::hold_sabotaged;
+use harness::run::Run;
 use harness::tools::workspace;
+use harness::verdict::{Patience, Sla, Verdict};
+use harness::way::Sabotage;
 use rstest::rstest;
 use sidecar::config::{DeliverConfig, DeliveryConfig};
 
@@ -115,4 +121,36 @@ fn a_template_without_its_variables_says_which_is_missing() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("compose/vault/compose.yaml, ") && error.contains("is not set"), "{error}");
+}
+
+/// Saboteurs on the engine: a template whose sidecar cannot do its part. The first value arrives, the next one never.
+#[rstest]
+#[case::sidecar_docker_without_the_processes_of_the_app("    pid: service:app\n", "", Verdict::Fail)]
+#[case::init_docker_that_renders_elsewhere(
+    "env_file = \"/run/app/env\"",
+    "env_file = \"/run/app/other\"",
+    Verdict::Error
+)]
+#[tokio::test]
+async fn a_template_is_caught(#[case] right: &str, #[case] wrong: &str, #[case] verdict: Verdict) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("vault")).unwrap();
+    let mut changed = 0;
+    for name in ["compose.yaml", "deliver.toml"] {
+        let text = fs::read_to_string(deploy(CandidateId::Vault).join(name)).unwrap();
+        changed += text.matches(right).count();
+        fs::write(folder.path().join("vault").join(name), text.replace(right, wrong)).unwrap();
+    }
+    assert_eq!(changed, 1, "the template has changed: the saboteur no longer finds its place");
+    let patience = Duration::from_millis(2500);
+    let sabotage = Sabotage {
+        delivery: Some(composed(folder.path().to_owned())),
+        limits: Some((Sla(patience), Patience(patience))),
+        ..Sabotage::default()
+    };
+    let run = Run::current().unwrap_or_else(|error| panic!("error: {error:#}"));
+    let cell = Cell::new("rotation.no-redeploy", crate::vault_docker(DeliveryId::Compose));
+    let judgement = hold_sabotaged(&run, &cell, sabotage).await.unwrap().judgement;
+    println!("{}: {}", judgement.verdict, judgement.reason);
+    assert_eq!(judgement.verdict, verdict, "{}", judgement.reason);
 }
