@@ -123,14 +123,11 @@ fn a_template_without_its_variables_says_which_is_missing() {
     assert!(error.contains("compose/vault/compose.yaml, ") && error.contains("is not set"), "{error}");
 }
 
-/// Saboteurs on the engine: a template whose sidecar cannot do its part. The first value arrives, the next one never.
+/// Saboteurs on the engine: a template by which a value does not arrive fails; one that does not come up is an error.
 #[rstest]
 #[case::sidecar_docker_without_the_processes_of_the_app("    pid: service:app\n", "", Verdict::Fail)]
-#[case::init_docker_that_renders_elsewhere(
-    "env_file = \"/run/app/env\"",
-    "env_file = \"/run/app/other\"",
-    Verdict::Error
-)]
+#[case::app_docker_that_reads_elsewhere("env_file = \"/run/app/env\"", "env_file = \"/run/app/other\"", Verdict::Fail)]
+#[case::init_docker_that_ends_badly("command: [deliver, --once,", "command: [deliver, --twice,", Verdict::Error)]
 #[tokio::test]
 async fn a_template_is_caught(#[case] right: &str, #[case] wrong: &str, #[case] verdict: Verdict) {
     let folder = tempfile::tempdir().unwrap();
