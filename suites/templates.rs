@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::cell::{CandidateId, Cell, DeliveryId};
-use harness::compose::{Template, Variables, faults, reference};
+use harness::compose::{Template, Variables, credentials, faults, reference};
 use harness::delivery::composed;
 use harness::hold::hold_sabotaged;
 use harness::run::Run;
@@ -40,6 +40,19 @@ fn a_compose_template_holds_no_value(#[case] candidate: CandidateId) {
     for template in templates {
         assert_eq!(places(template), Vec::<String>::new(), "{}", template.display());
     }
+    for file in files {
+        assert_eq!(credentials(&fs::read_to_string(&file).unwrap()), Vec::<usize>::new(), "{}", file.display());
+    }
+}
+
+/// The same of a config beside a template.
+#[test]
+fn a_credential_in_a_config_is_found_by_its_line() {
+    let text = fs::read_to_string(deploy(CandidateId::Doppler).join("deliver.toml")).unwrap();
+    let right = "token_file = \"/run/secrets/doppler-token\"";
+    let at = text.lines().position(|line| line == right).unwrap() + 1;
+    let wrong = text.replace(right, "token = \"dp.st.prd.notArealToken0123456789\"");
+    assert_eq!(credentials(&wrong), [at]);
 }
 
 /// The sidecar's config beside a template names credentials by their files, and the template puts each of them there.

@@ -73,6 +73,12 @@ pub fn faults(template: &Template) -> Vec<Fault> {
     faults
 }
 
+/// The lines of a file beside a template in which something looks like a credential, counted from 1.
+pub fn credentials(text: &str) -> Vec<usize> {
+    let holds = |line: &str| line.split([' ', '\t', '=', ',', '"', '\'']).any(is_credential);
+    text.lines().enumerate().filter(|(_, line)| holds(line)).map(|(index, _)| index + 1).collect()
+}
+
 fn mapping(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flat_map(Map::iter)
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-pub use self::faults::{Fault, faults};
+pub use self::faults::{Fault, credentials, faults};
 pub use self::interpolate::reference;
 use crate::error::BadInput;
 use crate::platform::Container;
