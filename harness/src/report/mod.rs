@@ -154,7 +154,8 @@ fn took(evidence: &[Evidence]) -> Took {
     let limits = evidence.iter().map(|e| wall_limit_ms(e.cell.place.platform));
     Took {
         wall_ms: wall,
-        unavoidable_ms: evidence.iter().map(|e| e.record.unavoidable_ms).sum(),
+        // The sum of nothing would be minus zero.
+        unavoidable_ms: evidence.iter().map(|e| e.record.unavoidable_ms).fold(0.0, |sum, waited| sum + waited),
         limit_ms: limits.fold(0.0, f64::max),
     }
 }
