@@ -19,6 +19,7 @@ mod rotation;
 mod saboteurs;
 mod scope;
 mod targets;
+mod templates;
 
 use harness::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
 use harness::hold::hold;
@@ -97,15 +98,19 @@ const fn aws_docker(delivery: DeliveryId) -> Place {
 #[case::vault_docker_restart(crate::vault_docker(DeliveryId::Restart))]
 #[case::vault_docker_native_template(crate::vault_docker(DeliveryId::NativeTemplate))]
 #[case::vault_docker_native_exec(crate::vault_docker(DeliveryId::NativeExec))]
+#[case::vault_docker_compose(crate::vault_docker(DeliveryId::Compose))]
 #[case::vault_docker_redeploy(crate::vault_docker(DeliveryId::Redeploy))]
 #[case::doppler_docker_reload(crate::doppler_docker(DeliveryId::Reload))]
 #[case::doppler_docker_restart(crate::doppler_docker(DeliveryId::Restart))]
+#[case::doppler_docker_compose(crate::doppler_docker(DeliveryId::Compose))]
 #[case::doppler_docker_redeploy(crate::doppler_docker(DeliveryId::Redeploy))]
 #[case::onepassword_docker_reload(crate::onepassword_docker(DeliveryId::Reload))]
 #[case::onepassword_docker_restart(crate::onepassword_docker(DeliveryId::Restart))]
+#[case::onepassword_docker_compose(crate::onepassword_docker(DeliveryId::Compose))]
 #[case::onepassword_docker_redeploy(crate::onepassword_docker(DeliveryId::Redeploy))]
 #[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
 #[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
+#[case::aws_docker_compose(crate::aws_docker(DeliveryId::Compose))]
 #[case::aws_docker_redeploy(crate::aws_docker(DeliveryId::Redeploy))]
 fn every_delivery(#[case] place: Place) {}
 
@@ -129,12 +134,16 @@ fn every_delivery(#[case] place: Place) {}
 #[case::vault_docker_restart(crate::vault_docker(DeliveryId::Restart))]
 #[case::vault_docker_native_template(crate::vault_docker(DeliveryId::NativeTemplate))]
 #[case::vault_docker_native_exec(crate::vault_docker(DeliveryId::NativeExec))]
+#[case::vault_docker_compose(crate::vault_docker(DeliveryId::Compose))]
 #[case::doppler_docker_reload(crate::doppler_docker(DeliveryId::Reload))]
 #[case::doppler_docker_restart(crate::doppler_docker(DeliveryId::Restart))]
+#[case::doppler_docker_compose(crate::doppler_docker(DeliveryId::Compose))]
 #[case::onepassword_docker_reload(crate::onepassword_docker(DeliveryId::Reload))]
 #[case::onepassword_docker_restart(crate::onepassword_docker(DeliveryId::Restart))]
+#[case::onepassword_docker_compose(crate::onepassword_docker(DeliveryId::Compose))]
 #[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
 #[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
+#[case::aws_docker_compose(crate::aws_docker(DeliveryId::Compose))]
 fn rotating_deliveries(#[case] place: Place) {}
 
 /// A check whose answer does not depend on the delivery.

@@ -65,6 +65,8 @@ pub enum DeliveryId {
     NativeTemplate,
     /// The vendor's own agent starts the app with the values in its environment, and restarts it.
     NativeExec,
+    /// As `reload`, laid out as the candidate's deploy template for a host that has Compose alone.
+    Compose,
     /// Negative control: values are read once, at deploy time; only another deploy brings new ones.
     Redeploy,
 }
@@ -83,13 +85,14 @@ pub enum Reach {
 
 impl DeliveryId {
     /// Every delivery, in the order of the reports.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Reload,
         Self::ReloadPoll,
         Self::ReloadWebhook,
         Self::Restart,
         Self::NativeTemplate,
         Self::NativeExec,
+        Self::Compose,
         Self::Redeploy,
     ];
 
@@ -97,10 +100,14 @@ impl DeliveryId {
     /// names it; that a sidecar can be told in other ways is shown once, on `process`.
     pub fn offered_by(candidate: CandidateId, platform: PlatformId) -> &'static [Self] {
         match (candidate, platform) {
-            (CandidateId::Vault, PlatformId::Docker | PlatformId::Kubernetes) => {
+            (CandidateId::Vault, PlatformId::Docker) => {
+                &[Self::Reload, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Compose, Self::Redeploy]
+            }
+            (_, PlatformId::Docker) => &[Self::Reload, Self::Restart, Self::Compose, Self::Redeploy],
+            (CandidateId::Vault, PlatformId::Kubernetes) => {
                 &[Self::Reload, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Redeploy]
             }
-            (_, PlatformId::Docker | PlatformId::Kubernetes) => &[Self::Reload, Self::Restart, Self::Redeploy],
+            (_, PlatformId::Kubernetes) => &[Self::Reload, Self::Restart, Self::Redeploy],
             (CandidateId::Vault, PlatformId::Process) => {
                 &[Self::Reload, Self::ReloadPoll, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Redeploy]
             }
@@ -115,7 +122,9 @@ impl DeliveryId {
     /// What a rotation does to the instances of the probe.
     pub fn reach(self) -> Reach {
         match self {
-            Self::Reload | Self::ReloadPoll | Self::ReloadWebhook | Self::NativeTemplate => Reach::SameInstance,
+            Self::Reload | Self::ReloadPoll | Self::ReloadWebhook | Self::NativeTemplate | Self::Compose => {
+                Reach::SameInstance
+            }
             Self::Restart | Self::NativeExec => Reach::NewInstance,
             Self::Redeploy => Reach::Nothing,
         }
@@ -132,6 +141,7 @@ impl DeliveryId {
             | Self::Restart
             | Self::NativeTemplate
             | Self::NativeExec
+            | Self::Compose
             | Self::Redeploy => &[],
         }
     }

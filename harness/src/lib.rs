@@ -7,6 +7,7 @@ pub mod candidate;
 pub mod cell;
 pub mod check;
 pub mod cli;
+pub mod compose;
 pub mod contract;
 pub mod delivery;
 pub mod error;

@@ -1,5 +1,6 @@
 //! Deliveries: how values reach the probe, and how a rotation does. A delivery knows nothing of vendors.
 
+mod compose;
 mod native;
 mod redeploy;
 mod reload;
@@ -192,6 +193,11 @@ pub trait Delivery {
     async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment>;
 }
 
+/// The delivery `compose` with templates from elsewhere: a folder for each candidate.
+pub fn composed(templates: PathBuf) -> Box<dyn Delivery> {
+    Box::new(compose::Compose(templates))
+}
+
 /// The delivery of this name.
 pub fn by_id(id: DeliveryId) -> Box<dyn Delivery> {
     match id {
@@ -200,6 +206,7 @@ pub fn by_id(id: DeliveryId) -> Box<dyn Delivery> {
         DeliveryId::ReloadWebhook => Box::new(reload::Reload(Choice::Only(Trigger::Webhook))),
         DeliveryId::Restart => Box::new(restart::Restart),
         DeliveryId::NativeTemplate | DeliveryId::NativeExec => Box::new(native::Native(id)),
+        DeliveryId::Compose => Box::new(compose::Compose::default()),
         DeliveryId::Redeploy => Box::new(redeploy::Redeploy),
     }
 }

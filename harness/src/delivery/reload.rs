@@ -7,6 +7,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 use sidecar::config::{DeliverConfig, DeliveryConfig, ReloadConfig};
 use sidecar::status::{Event, Status};
+use tokio::time::Instant;
 
 use super::{Choice, Delivery, Deployment, Scene};
 use crate::candidate::Trigger;
@@ -42,23 +43,28 @@ impl Delivery for Reload {
         let mut probe = scene.platform.start(probe).await?;
         // …and the sidecar that stays is started beside the app, whose process it signals.
         let mut sidecar = start_sidecar(scene, &deliver, None, Some(beside)).await?;
-        // A sidecar that fell back to asking must not pass for one that is told.
-        let (rendered, told) = (Cell::new(false), Cell::new(trigger == Trigger::VersionPoll));
-        line(sidecar.as_mut(), "the rendered env file and the subscription", scene.deadline, |text| {
-            match Status::parse(text).ok()?.event {
-                Event::Rendered { .. } => rendered.set(true),
-                Event::Subscribed => told.set(true),
-                _ => {}
-            }
-            (rendered.get() && told.get()).then_some(())
-        })
-        .await?;
+        told(sidecar.as_mut(), trigger, scene.deadline).await?;
         let (out, status) = (take_out(probe.as_mut()), take_err(sidecar.as_mut()));
         let mut deployment = Deployment::new(out, vec![sidecar, probe]);
         deployment.follow(TriggerUse::of(trigger, &deliver), status);
         deployment.secret_files.push(env_file);
         Ok(deployment)
     }
+}
+
+/// Waits until a sidecar has rendered the env file and hears of rotations by its trigger.
+pub(super) async fn told(sidecar: &mut dyn Member, trigger: Trigger, deadline: Instant) -> Result<()> {
+    // A sidecar that fell back to asking must not pass for one that is told.
+    let (rendered, told) = (Cell::new(false), Cell::new(trigger == Trigger::VersionPoll));
+    line(sidecar, "the rendered env file and the subscription", deadline, |text| {
+        match Status::parse(text).ok()?.event {
+            Event::Rendered { .. } => rendered.set(true),
+            Event::Subscribed => told.set(true),
+            _ => {}
+        }
+        (rendered.get() && told.get()).then_some(())
+    })
+    .await
 }
 
 /// Starts the sidecar with this configuration, beside another member where it is to signal it.

@@ -41,6 +41,50 @@ pub struct Endpoint {
     pub inside: String,
 }
 
+/// A file or folder of the host in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the container.
+    pub target: PathBuf,
+    /// Whether the container may only read it.
+    pub read_only: bool,
+}
+
+/// What the engine does when a container ends by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restart {
+    /// Nothing.
+    #[default]
+    No,
+    /// It starts it again when it ended badly.
+    OnFailure,
+}
+
+/// How a container is made, where a deploy template says so and not the platform.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// The image, with its tag or digest.
+    pub image: String,
+    /// What it sees of the host.
+    pub mounts: Vec<Bind>,
+    /// `uid:gid`; without it, the image's own.
+    pub user: Option<String>,
+    /// Whether its root filesystem is read-only.
+    pub read_only: bool,
+    /// The capabilities that it does not have.
+    pub cap_drop: Vec<String>,
+    /// Options such as `no-new-privileges:true`.
+    pub security_opt: Vec<String>,
+    /// Memory in bytes; without it, all of the machine's.
+    pub memory: Option<i64>,
+    /// Processes and threads; without it, as many as there may be.
+    pub processes: Option<i64>,
+    /// What happens when it ends by itself.
+    pub restart: Restart,
+}
+
 /// Something to run: a program with its arguments and environment.
 #[derive(Clone, Debug, Default)]
 pub struct Workload {
@@ -58,6 +102,8 @@ pub struct Workload {
     pub env: BTreeMap<String, String>,
     /// Environment that carries secrets.
     pub secret_env: BTreeMap<String, SecretString>,
+    /// The container of a deploy template, which says itself what `program` would: for a platform that has containers.
+    pub container: Option<Container>,
 }
 
 /// One line of a member's output.
@@ -98,6 +144,11 @@ pub trait Member {
     /// `host:port` under which the harness finds it, if it listens.
     fn outside(&self) -> Option<&str>;
 
+    /// Waits until it has ended by itself, and well.
+    async fn completed(&mut self, _deadline: Instant) -> Result<()> {
+        bail!("failed to wait for the end of {}: no platform but `docker` can", self.name())
+    }
+
     /// Asks it to stop, waits, and after `grace` ends it.
     async fn stop(&mut self, grace: Duration) -> Result<()>;
 }
@@ -113,6 +164,11 @@ pub trait Platform {
 
     /// Where a workload of this name is to listen; `port` is what it would choose itself.
     fn endpoint(&mut self, name: &str, port: u16) -> Result<Endpoint>;
+
+    /// The image of a program and the `uid:gid` that owns the folder, for a deploy template.
+    async fn image(&mut self, _program: &Program) -> Result<(String, String)> {
+        bail!("failed to name an image: no platform but `docker` has images")
+    }
 
     /// Starts a workload.
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>>;

@@ -41,6 +41,14 @@ fn contents<'a>(program: &Program, tools: &'a Tools) -> Result<(&'static str, Ve
     })
 }
 
+/// The name of a program's image.
+///
+/// # Errors
+/// It is a program of this machine alone.
+pub(super) fn repository(program: &Program, tools: &Tools) -> Result<&'static str> {
+    Ok(contents(program, tools)?.0)
+}
+
 /// The tag of a program's image as its binaries are now. The image is made if the engine has none with this content, and
 /// then carries `labels`; whoever needs it meanwhile, in this process or another, waits for it.
 ///

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use testcontainers::{ContainerAsync, Image};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::platform::follow::follow;
 use crate::platform::log::Log;
-use crate::platform::{Line, Member};
+use crate::platform::{Line, Member, tail};
+use crate::ready;
 
 /// How long the output of a container that has ended may take to be read to its end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -60,6 +61,24 @@ impl<I: Image> Member for DockerMember<I> {
 
     fn outside(&self) -> Option<&str> {
         self.outside.as_deref()
+    }
+
+    async fn completed(&mut self, deadline: Instant) -> Result<()> {
+        let name = self.name.clone();
+        let container = self.container.as_ref().with_context(|| format!("failed to wait for {name}: it is gone"))?;
+        let mut last = Vec::new();
+        // Its output ends when it does.
+        while let Some(line) = timeout_at(deadline, self.err.recv())
+            .await
+            .with_context(|| format!("failed to see the end of {name} in time; it said last: {}", tail(&last)))?
+        {
+            last.push(line.text);
+        }
+        let limit = deadline.duration_since(Instant::now());
+        let code = ready::until("the exit code", limit, async || Ok(container.exit_code().await?)).await;
+        let code = code.with_context(|| format!("failed to ask how {name} ended"))?;
+        ensure!(code == 0, "{name} ended with exit code {code}; it said last: {}", tail(&last));
+        Ok(())
     }
 
     async fn stop(&mut self, grace: Duration) -> Result<()> {

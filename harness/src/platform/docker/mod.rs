@@ -6,6 +6,7 @@
 mod exposure;
 pub mod image;
 pub mod images;
+mod laid;
 mod member;
 mod network;
 mod reap;
@@ -108,16 +109,17 @@ impl DockerPlatform {
         Ok(())
     }
 
+    /// The container whose processes it sees.
+    fn beside(&self, workload: &Workload) -> Result<Option<String>> {
+        let Some(name) = &workload.beside else { return Ok(None) };
+        let id = self.ids.get(name).with_context(|| format!("failed to find {name}, to start beside it"))?;
+        Ok(Some(format!("container:{id}")))
+    }
+
     fn request<I: Image>(&self, image: I, workload: &Workload) -> Result<ContainerRequest<I>> {
         let memory = if workload.program == Program::Bao { MEMORY_OF_BAO } else { MEMORY };
         let port = workload.endpoint.as_ref().map(|endpoint| endpoint.listen.port());
-        let beside = match &workload.beside {
-            None => None,
-            Some(name) => {
-                let id = self.ids.get(name).with_context(|| format!("failed to find {name}, to start beside it"))?;
-                Some(format!("container:{id}"))
-            }
-        };
+        let beside = self.beside(workload)?;
         let folder = self.folder.display().to_string();
         let mut request = image
             .with_cmd(workload.args.clone())
@@ -204,7 +206,16 @@ impl Platform for DockerPlatform {
         Ok(Endpoint { listen: ([0, 0, 0, 0], port).into(), inside: format!("{}:{port}", self.network.container(name)) })
     }
 
+    async fn image(&mut self, program: &Program) -> Result<(String, String)> {
+        let tag = image::built(self.network.docker(), program, &self.tools, &self.network.labels()).await?;
+        let name = image::repository(program, &self.tools)?;
+        Ok((format!("{name}:{tag}"), format!("{}:{}", self.user, self.group)))
+    }
+
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>> {
+        if let Some(container) = &workload.container {
+            return self.run(self.laid_out(container, &workload)?, workload).await;
+        }
         let tag = image::built(self.network.docker(), &workload.program, &self.tools, &self.network.labels()).await?;
         match &workload.program {
             Program::Probe => self.run(self.request(ProbeImage::tagged(tag), &workload)?, workload).await,
