@@ -8,6 +8,7 @@ mod clients;
 mod command;
 mod complete;
 mod delivery;
+mod docker;
 mod hygiene;
 mod interrupted;
 mod judged;

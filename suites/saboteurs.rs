@@ -19,7 +19,7 @@ use rstest::rstest;
 
 use self::backend::Tamper;
 use self::delivery::Saboteur;
-use crate::vault;
+use crate::{vault, vault_docker};
 
 /// What is done to the way of a cell.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,17 @@ async fn a_trigger_that_is_lost_is_no_pass() {
     let judgement = hold_sabotaged(&run, &cell, sabotage).await.unwrap().judgement;
     assert_eq!(judgement.verdict, Verdict::Error, "{}", judgement.reason);
     assert!(judgement.reason.contains("the trigger of app was lost"), "{}", judgement.reason);
+}
+
+/// The same where the platform is one that shows environments: the delivery promises that it puts no value into any.
+#[tokio::test]
+async fn a_value_that_docker_shows_is_caught() {
+    let sabotage = Sabotage { delivery: Some(Saboteur::LeaksToInspection.delivery()), ..Sabotage::default() };
+    let run = Run::current().unwrap_or_else(|error| panic!("error: {error:#}"));
+    let cell = Cell::new("hygiene.no-leak", vault_docker(DeliveryId::Reload));
+    let judgement = hold_sabotaged(&run, &cell, sabotage).await.unwrap().judgement;
+    assert_eq!(judgement.verdict, Verdict::Fail, "{}", judgement.reason);
+    assert_eq!(judgement.reason, "a value stands in: docker inspect helper: Config.Env");
 }
 
 /// The cases above, as their source names them: one that is missing is a check that nobody sabotages.

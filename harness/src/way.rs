@@ -19,9 +19,9 @@ use crate::delivery::{self, Delivery, Deployment, Scene};
 use crate::evidence::{Record, Sample, millis};
 use crate::files::{PrivateFolder, write_private};
 use crate::observations::{Awaited, Values, digests};
-use crate::platform::Platform;
 use crate::platform::docker::{DockerPlatform, Network};
 use crate::platform::process::ProcessPlatform;
+use crate::platform::{Exposure, Platform};
 use crate::random;
 use crate::ready;
 use crate::redact::Redactor;
@@ -469,6 +469,14 @@ impl Way {
         let mut leaks = self.platform.leaks();
         leaks.extend(self.candidate.leaks());
         leaks
+    }
+
+    /// Places where the platform itself shows a secret of this cell.
+    ///
+    /// # Errors
+    /// The platform does not answer.
+    pub async fn exposed(&self) -> Result<Vec<Exposure>> {
+        self.platform.exposed().await.context("failed to look at what the platform shows")
     }
 
     /// The folder that the containers share, and the folder of the cell's logs.

@@ -28,6 +28,8 @@ pub(super) enum Saboteur {
     LeaksToArguments,
     /// It leaves the value in a file.
     LeaksToFile,
+    /// It reloads, and puts the value into the environment of a container beside the app's.
+    LeaksToInspection,
 }
 
 impl Saboteur {
@@ -37,6 +39,7 @@ impl Saboteur {
             Self::Restart => by_id(DeliveryId::Restart),
             Self::Redeploy => by_id(DeliveryId::Redeploy),
             Self::AnswersFromBefore | Self::AnswersNobody => Box::new(Misdirected(self)),
+            Self::LeaksToInspection => Box::new(Exposing),
             Self::LeaksToLog | Self::LeaksToArguments | Self::LeaksToFile => Box::new(Leaky(self)),
         }
     }
@@ -93,6 +96,26 @@ impl Delivery for Leaky {
         // What it does is done when it has said so.
         helper.out().recv().await;
         let mut deployment = by_id(DeliveryId::Redeploy).deploy(scene).await?;
+        deployment.accompany(helper);
+        Ok(deployment)
+    }
+}
+
+/// `reload`, with a container beside it that is given the value as some are used to.
+struct Exposing;
+
+#[async_trait(?Send)]
+impl Delivery for Exposing {
+    async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
+        let (_, values) = scene.candidate.read(scene.reader, scene.reader.environment).await?;
+        let helper = Workload {
+            name: "helper".into(),
+            env: [("PROBE_KEY_FILE".to_owned(), scene.key_file.display().to_string())].into(),
+            secret_env: [("VALUE".to_owned(), values[PROBED_NAME].clone())].into(),
+            ..Workload::default()
+        };
+        let helper = scene.platform.start(helper).await?;
+        let mut deployment = by_id(DeliveryId::Reload).deploy(scene).await?;
         deployment.accompany(helper);
         Ok(deployment)
     }

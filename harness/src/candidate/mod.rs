@@ -278,6 +278,9 @@ pub async fn reap(targets: &Targets, scope: &str) -> Result<Vec<(CandidateId, St
     Ok(removed)
 }
 
+/// How a step begins that was taken before, once for all secrets: the account, what carries its events.
+pub const GIVEN: &str = "given: ";
+
 /// A backend under test.
 #[async_trait(?Send)]
 pub trait Candidate {
@@ -287,7 +290,8 @@ pub trait Candidate {
     /// The gap where a capability should be, if it is missing.
     fn gap(&self, capability: Capability) -> Option<Gap>;
 
-    /// Every step taken so far to provision, in order: what a person would have to do, none of it by hand.
+    /// Every step taken so far to provision, in order: what a person would have to do, none of it by hand. What an operator
+    /// set up once, before any secret, begins with [`GIVEN`].
     fn steps(&self) -> Vec<String>;
 
     /// Brings an empty backend to the point where environments exist and the rotator may write.

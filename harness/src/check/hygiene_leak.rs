@@ -5,6 +5,7 @@ use async_trait::async_trait;
 
 use super::{About, Check, Question, Spread};
 use crate::cell::Reach;
+use crate::platform::Exposure;
 use crate::procfs;
 use crate::redact::{leaking_files, leaks};
 use crate::verdict::Judgement;
@@ -15,7 +16,8 @@ pub(super) struct NoLeak;
 
 const ABOUT: About = About {
     id: "hygiene.no-leak",
-    sentence: "A value stands in no log, argument list, or temporary file: only where the delivery keeps it by design",
+    sentence: "A value stands in no log, argument list or temporary file, and the platform shows none: \
+               only where the delivery keeps it by design",
     answers: &[Question::Hygiene],
     spread: Spread::Every,
     needs: &[],
@@ -41,6 +43,12 @@ impl Check for NoLeak {
         let marker = way.marker().to_owned();
         let mut found = in_arguments(&marker);
         let by_design = way.deployment(app).secret_files.clone();
+        // While everything is there that could show something.
+        let exposed = way.exposed().await?;
+        let environments = way.deployment(app).secret_environments.clone();
+        let (shown, leaked) = parted(exposed, &environments);
+        way.record.exposed.clone_from(&shown);
+        found.extend(leaked);
         way.stop_containers().await?;
         let (folder, logs) = way.folders();
         found.extend(leaking_files(&marker, &folder, &by_design));
@@ -48,7 +56,7 @@ impl Check for NoLeak {
         // everything into the files that are searched next.
         found.extend(way.leaks());
         found.extend(leaking_files(&marker, &logs, &[]));
-        Ok(judge(arrived, &found))
+        Ok(judge(arrived, &found, &shown))
     }
 }
 
@@ -58,7 +66,16 @@ fn in_arguments(marker: &str) -> Vec<String> {
     procfs::pids().into_iter().filter(holds).map(|pid| format!("arguments of process {pid}")).collect()
 }
 
-fn judge(arrived: bool, found: &[String]) -> Judgement {
+/// What the platform shows by design, since the delivery puts values into the environment of these members, and what it
+/// shows otherwise.
+fn parted(exposed: Vec<Exposure>, environments: &[String]) -> (Vec<String>, Vec<String>) {
+    let by_design = |exposure: &Exposure| exposure.environment && environments.contains(&exposure.member);
+    let (shown, leaked): (Vec<_>, Vec<_>) = exposed.into_iter().partition(by_design);
+    let places = |exposures: Vec<Exposure>| exposures.into_iter().map(|exposure| exposure.place).collect();
+    (places(shown), places(leaked))
+}
+
+fn judge(arrived: bool, found: &[String], shown: &[String]) -> Judgement {
     let mut faults = Vec::new();
     if !arrived {
         faults.push("no value arrived, so none could leak".to_owned());
@@ -66,7 +83,13 @@ fn judge(arrived: bool, found: &[String]) -> Judgement {
     if !found.is_empty() {
         faults.push(format!("a value stands in: {}", found.join(", ")));
     }
-    Judgement::from_faults(&faults, || "no log, argument list or temporary file holds a value".to_owned())
+    Judgement::from_faults(&faults, || {
+        let nowhere = "no log, argument list or temporary file holds a value";
+        match shown {
+            [] => format!("{nowhere}, and the platform shows none"),
+            _ => format!("{nowhere}; by the delivery's design the platform itself shows one: {}", shown.join(", ")),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +107,27 @@ mod tests {
     #[case(false, &[], Verdict::Fail)]
     fn one_place_is_enough(#[case] arrived: bool, #[case] found: &[&str], #[case] verdict: Verdict) {
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(judge(arrived, &found).verdict, verdict);
+        assert_eq!(judge(arrived, &found, &[]).verdict, verdict);
+    }
+
+    #[rstest]
+    #[case::by_design("app.probe", true, &["app.probe"], true)]
+    #[case::another_member("app.sidecar", true, &["app.probe"], false)]
+    #[case::another_place("app.probe", false, &["app.probe"], false)]
+    #[case::no_such_design("app.probe", true, &[], false)]
+    fn only_an_environment_that_holds_values_by_design_may_show(
+        #[case] member: &str,
+        #[case] environment: bool,
+        #[case] environments: &[&str],
+        #[case] by_design: bool,
+    ) {
+        let place = "docker inspect".to_owned();
+        let exposure = Exposure { member: member.into(), place: place.clone(), environment };
+        let environments: Vec<_> = environments.iter().map(ToString::to_string).collect();
+        let (shown, leaked) = parted(vec![exposure], &environments);
+        assert_eq!((shown.contains(&place), leaked.contains(&place)), (by_design, !by_design));
+        // It is never silent.
+        assert!(judge(true, &leaked, &shown).reason.contains(&place));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 
 use super::{About, Check, Question, Spread};
-use crate::candidate::Capability;
+use crate::candidate::{Capability, GIVEN};
 use crate::verdict::Judgement;
 use crate::way::Way;
 
@@ -32,9 +32,10 @@ impl Check for EndToEnd {
 }
 
 fn judge(steps: &[String], arrived: bool) -> Judgement {
-    let manual: Vec<_> = steps.iter().filter(|step| !is_api_call(step)).collect();
+    let (given, taken): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step.starts_with(GIVEN));
+    let manual: Vec<_> = taken.iter().filter(|step| !is_api_call(step)).collect();
     let mut faults = Vec::new();
-    if steps.is_empty() {
+    if taken.is_empty() {
         faults.push("no step was taken, so nothing was provisioned".to_owned());
     }
     if !manual.is_empty() {
@@ -44,7 +45,12 @@ fn judge(steps: &[String], arrived: bool) -> Judgement {
         faults.push("the probe never showed `hello`".to_owned());
     }
     Judgement::from_faults(&faults, || {
-        format!("the probe showed `hello` after {} API calls, none by hand", steps.len())
+        let given: Vec<_> = given.iter().map(|step| step.trim_start_matches(GIVEN)).collect();
+        let before = match given.as_slice() {
+            [] => String::new(),
+            given => format!("; there before, for all secrets: {}", given.join(", ")),
+        };
+        format!("the probe showed `hello` after {} API calls, none by hand{before}", taken.len())
     })
 }
 
@@ -62,7 +68,9 @@ mod tests {
     #[rstest]
     #[case::all_by_api(&["POST /v1/sys/init"], true, Verdict::Pass)]
     #[case::by_hand(&["POST /v1/sys/init", "click on the dashboard"], true, Verdict::Fail)]
+    #[case::given(&["given: an account", "POST /v1/sys/init"], true, Verdict::Pass)]
     #[case::nothing_done(&[], true, Verdict::Fail)]
+    #[case::nothing_done_but_given(&["given: a secret"], true, Verdict::Fail)]
     #[case::nothing_seen(&["POST /v1/sys/init"], false, Verdict::Fail)]
     fn steps_and_arrival_are_judged(#[case] steps: &[&str], #[case] arrived: bool, #[case] verdict: Verdict) {
         let steps: Vec<_> = steps.iter().map(ToString::to_string).collect();

@@ -16,6 +16,8 @@ use crate::evidence::{Sample, Summary, millis};
 use crate::files::write_private;
 use crate::hold::interruptible;
 use crate::observations::Awaited;
+use crate::reach::docker as engine;
+use crate::reap;
 use crate::run::{Owner, Run};
 use crate::tools;
 use crate::way::{Sabotage, Way};
@@ -28,6 +30,9 @@ pub(super) struct Args {
     /// Measure only this delivery (repeatable)
     #[arg(long = "delivery", value_name = "NAME")]
     deliveries: Vec<DeliveryId>,
+    /// Measure on this platform (repeatable); the first is the one that the others are compared with
+    #[arg(long = "platform", value_name = "NAME", default_values_t = [PlatformId::Process])]
+    platforms: Vec<PlatformId>,
     #[command(flatten)]
     output: Output,
 }
@@ -47,6 +52,9 @@ const RESTART_LIMIT_MS: f64 = 250.0;
 /// How many times a bare reload a delivered one may take.
 const BARE_LIMIT: f64 = 5.0;
 
+/// What the yardstick of `reload` is called.
+const BARE: &str = "bare reload (rename, signal, read, pipe)";
+
 /// A word of progress each time that so many rotations are done.
 const PROGRESS: u32 = 25;
 
@@ -60,18 +68,26 @@ struct Measured {
 }
 
 pub(super) async fn bench(args: &Args) -> Result<u8> {
+    let docker = args.platforms.contains(&PlatformId::Docker);
+    if docker {
+        engine("--platform docker").await?;
+    }
     let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
     let run = Run::begin(&args.output.folder(), Owner::of(std::process::id()), tools, None, Vec::new())?;
     let mut measured = Vec::new();
     let wanted = |delivery: &DeliveryId| args.deliveries.is_empty() || args.deliveries.contains(delivery);
-    for delivery in DELIVERIES.into_iter().filter(wanted) {
-        anstream::eprintln!("{delivery}: {} rotations", args.rotations);
-        let cell = Cell::new("rotation.propagates", Place::new(CandidateId::Vault, PlatformId::Process, delivery));
-        let mut way = interruptible(run.owner, Way::begin(&run, &cell, Sabotage::default())).await?;
-        let done = interruptible(run.owner, measure(&mut way, delivery, args.rotations, &mut measured)).await;
-        way.end().await?;
-        done?;
+    let result = async {
+        for delivery in DELIVERIES.into_iter().filter(wanted) {
+            measure_all(&run, delivery, args, &mut measured).await?;
+        }
+        Ok(())
+    };
+    let result: Result<()> = result.await;
+    if docker {
+        // What was interrupted while it was set up.
+        reap::sweep_containers(&run.id).await?;
     }
+    result?;
     let file = run.folder.join("bench.json");
     fs::write(&file, serde_json::to_vec_pretty(&measured)?)
         .with_context(|| format!("failed to write {}", file.display()))?;
@@ -80,30 +96,75 @@ pub(super) async fn bench(args: &Args) -> Result<u8> {
     Ok(EXIT_PASSED)
 }
 
-async fn measure(way: &mut Way, delivery: DeliveryId, rotations: u32, measured: &mut Vec<Measured>) -> Result<()> {
-    let (app, seen) = way.hello().await?;
-    if seen.is_none() {
-        bail!("failed to measure {delivery}: the first value never arrived");
+/// Measures a delivery on every platform that offers it.
+async fn measure_all(run: &Run, delivery: DeliveryId, args: &Args, measured: &mut Vec<Measured>) -> Result<()> {
+    let mut stages = Vec::new();
+    let mut done = Ok(());
+    for platform in args.platforms.iter().copied() {
+        if !DeliveryId::offered_by(CandidateId::Vault, platform).contains(&delivery) {
+            continue;
+        }
+        let cell = Cell::new("rotation.propagates", Place::new(CandidateId::Vault, platform, delivery));
+        match interruptible(run.owner, Way::begin(run, &cell, Sabotage::default())).await {
+            Ok(way) => stages.push((platform, way)),
+            Err(error) => done = Err(error),
+        }
+    }
+    if done.is_ok() {
+        done = interruptible(run.owner, measure(&mut stages, delivery, args.rotations, measured)).await;
+    }
+    for (_, way) in &mut stages {
+        way.end().await?;
+    }
+    done
+}
+
+/// Rotates on each platform in turn, so that all meet the same machine.
+async fn measure(
+    stages: &mut [(PlatformId, Way)],
+    delivery: DeliveryId,
+    rotations: u32,
+    measured: &mut Vec<Measured>,
+) -> Result<()> {
+    let mut apps = Vec::new();
+    for (platform, way) in &mut *stages {
+        let (app, seen) = way.hello().await?;
+        if seen.is_none() {
+            bail!("failed to measure {delivery} on {platform}: the first value never arrived");
+        }
+        apps.push(app);
     }
     let mut bare = Vec::new();
     for rotation in 0..rotations {
-        if rotation > 0 && rotation % PROGRESS == 0 {
-            anstream::eprintln!("{delivery}: {rotation} of {rotations}");
+        if rotation % PROGRESS == 0 {
+            anstream::eprintln!("{delivery}: {rotation} of {rotations} rotations");
         }
-        let values = way.fresh_values()?;
-        if way.rotate(app, &values).await?.seen.is_none() {
-            bail!("failed to measure {delivery}: rotation {rotation} never arrived");
-        }
-        if delivery == DeliveryId::Reload {
-            // Beside each other, so that both meet the same machine.
-            bare.push(bare_reload(way, app, rotation.into()).await?);
+        for ((platform, way), app) in stages.iter_mut().zip(&apps) {
+            let values = way.fresh_values()?;
+            if way.rotate(*app, &values).await?.seen.is_none() {
+                bail!("failed to measure {delivery} on {platform}: rotation {rotation} never arrived");
+            }
+            // In a container the probe's process id is that of its own namespace, which means another process here.
+            if delivery == DeliveryId::Reload && *platform == PlatformId::Process {
+                bare.push(bare_reload(way, *app, rotation.into()).await?);
+            }
         }
     }
-    measured.push(Measured::new(delivery.to_string(), std::mem::take(&mut way.record.samples), true)?);
+    for (platform, way) in stages {
+        measured.push(Measured::new(name(delivery, *platform), std::mem::take(&mut way.record.samples), true)?);
+    }
     if !bare.is_empty() {
-        measured.push(Measured::new("bare reload (rename, signal, read, pipe)".into(), bare, false)?);
+        measured.push(Measured::new(BARE.into(), bare, false)?);
     }
     Ok(())
+}
+
+/// What a delivery is called on a platform: on `process` by its own name alone.
+fn name(delivery: DeliveryId, platform: PlatformId) -> String {
+    match platform {
+        PlatformId::Process => delivery.to_string(),
+        _ => format!("{delivery} on {platform}"),
+    }
 }
 
 /// The least that any reload takes: the same env file renamed into place, the same signal, the same probe, the same pipe.
@@ -165,9 +226,14 @@ fn in_words(measured: &[Measured]) -> String {
             acknowledged,
         ]);
     }
-    let median = |name: &str| measured.iter().find(|m| m.name.starts_with(name)).map(|m| m.observed.median_ms);
-    let mut text = table.to_string();
-    if let (Some(reload), Some(bare)) = (median("reload"), median("bare")) {
+    table.to_string() + &judged(measured)
+}
+
+/// The medians beside the project's limits, and each platform beside the first.
+fn judged(measured: &[Measured]) -> String {
+    let median = |name: &str| measured.iter().find(|m| m.name == name).map(|m| m.observed.median_ms);
+    let mut text = String::new();
+    if let (Some(reload), Some(bare)) = (median("reload"), median(BARE)) {
         let ratio = reload / bare;
         text += &format!(
             "\nreload: {reload:.2} ms, limit {RELOAD_LIMIT_MS} ms; {ratio:.1} times a bare reload, limit {BARE_LIMIT}"
@@ -176,5 +242,33 @@ fn in_words(measured: &[Measured]) -> String {
     if let Some(restart) = median("restart") {
         text += &format!("\nrestart: {restart:.2} ms, limit {RESTART_LIMIT_MS} ms");
     }
+    for delivery in DELIVERIES {
+        for platform in [PlatformId::Docker, PlatformId::Kubernetes] {
+            let (there, here) = (median(&name(delivery, platform)), median(&name(delivery, PlatformId::Process)));
+            if let (Some(there), Some(here)) = (there, here) {
+                let (added, ratio) = (there - here, there / here);
+                text += &format!("\n{delivery}: {platform} adds {added:.2} ms to process, {ratio:.2} times as long");
+            }
+        }
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(name: &str, observed_ms: f64) -> Measured {
+        let sample = Sample { version: 1, acknowledged_ms: 1.0, observed_ms: Some(observed_ms) };
+        Measured::new(name.into(), vec![sample], true).unwrap()
+    }
+
+    #[test]
+    fn platforms_are_compared_with_process_in_the_same_run() {
+        let all = [measured("reload", 8.0), measured("reload on docker", 10.0), measured(BARE, 0.5)];
+        let said = judged(&all);
+        assert!(said.contains("reload: 8.00 ms, limit 25 ms; 16.0 times a bare reload"), "{said}");
+        assert!(said.contains("reload: docker adds 2.00 ms to process, 1.25 times as long"), "{said}");
+        assert!(!judged(&all[1..]).contains("process"), "with nothing to compare with, nothing is compared");
+    }
 }

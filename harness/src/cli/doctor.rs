@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn every_state_says_what_to_do() {
-        let finding = |name, state, optional| Finding { name, purpose: "cells", state, remedy: "do this", optional };
+        let finding =
+            |name, state, optional| Finding { name, purpose: "cells", state, remedy: "do this".into(), optional };
         let machine = Machine {
             findings: vec![
                 finding("cargo", State::Here("cargo 1.95.0".into()), false),

@@ -20,6 +20,10 @@ pub(super) struct Args {
     /// from here, so this needs the run's id
     #[arg(long, value_name = "FILE", requires = "run")]
     target: Option<PathBuf>,
+    /// Also remove the images of the suite that no container is made of; they are kept so that the next run need not make
+    /// them
+    #[arg(long)]
+    images: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -38,6 +42,9 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
     }
     let mut reaped = crate::reap::reap(args.run.as_deref())?;
     reaped.containers = crate::reap::containers(args.run.as_deref()).await?;
+    if args.images {
+        reaped.images = crate::reap::images().await?;
+    }
     // A run between two cells has neither processes nor private folders.
     for run in Run::list(&args.output.folder()).into_iter().filter(Run::is_alive) {
         let wanted = args.run.as_ref().is_none_or(|wanted| *wanted == run.id);
@@ -60,7 +67,10 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
         for (run, container) in &reaped.containers {
             anstream::println!("removed {container} of run {run}");
         }
-        if reaped.processes.is_empty() && reaped.folders.is_empty() && reaped.containers.is_empty() {
+        for image in &reaped.images {
+            anstream::println!("removed the image {image}");
+        }
+        if reaped.is_empty() {
             anstream::println!("nothing was left behind");
         }
     }

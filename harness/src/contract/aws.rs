@@ -1,5 +1,5 @@
-//! The contract of AWS: every operation that driver and sidecar use (docs.aws.amazon.com/secretsmanager and
-//! …/awscloudtrail, API references), and its refusals. Signed by the SDK's own signer, read without its models.
+//! The contract of AWS: every operation that driver and sidecar use (docs.aws.amazon.com/secretsmanager, …/awscloudtrail
+//! and …/STS, API references), and its refusals. Signed by the SDK's own signer, read without its models.
 
 use std::time::SystemTime;
 
@@ -22,37 +22,29 @@ use crate::net;
 use crate::run::Owner;
 use crate::target::Targets;
 
-/// One account, and the principals that call.
+/// One account, and the user who calls.
 struct Account {
     http: Client,
     service: Service,
     rotator: Key,
-    reader: Key,
 }
 
 /// Goes through the contract, and removes what it made.
 pub(super) async fn script(wire: &mut Wire, targets: &Targets, scope: &str, owner: Owner) -> Result<()> {
     let name = format!("{scope}-{}", Environment::Dev);
-    let (standin, service, rotator, reader) = match Remote::of(targets, scope)? {
-        Some(remote) => {
-            let reader = remote.readers[&Environment::Dev].1.clone();
-            (None, remote.service, remote.rotator.1, reader)
-        }
+    let (standin, service, rotator) = match Remote::of(targets, scope)? {
+        Some(remote) => (None, remote.service, remote.rotator),
         None => {
             let listen = Listen::on(&format!("{}:0", net::own_loopback()), false).await?;
             let standin = standins::aws::start(Default::default(), listen)?;
             let service = Service { region: standin.control().region().to_owned(), endpoint: Some(standin.url()) };
-            let key = |user: &str, actions: Value| -> Result<Key> {
-                let policy = json!({ "Statement": { "Effect": "Allow", "Action": actions, "Resource": "*" } });
-                let principal = Principal { user_name: user.to_owned(), policies: vec![policy], access_key: None };
-                Ok(standin.control().add_principal(&principal)?.into())
-            };
-            let rotator = key("rotator", json!("*"))?;
-            let reader = key("reader", json!(["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]))?;
-            (Some(standin), service, rotator, reader)
+            let policy = json!({ "Statement": { "Effect": "Allow", "Action": "*", "Resource": "*" } });
+            let user = Principal { user_name: "rotator".to_owned(), policies: vec![policy], access_key: None };
+            let rotator = standin.control().add_principal(&user)?.into();
+            (Some(standin), service, rotator)
         }
     };
-    let account = Account { http: client(None)?, service, rotator, reader };
+    let account = Account { http: client(None)?, service, rotator };
     let gone_through = interruptible(owner, account.inside(wire, &name)).await;
     // Whatever happened inside, nothing is left behind.
     let gone = json!({ "SecretId": name, "ForceDeleteWithoutRecovery": true });
@@ -65,7 +57,29 @@ pub(super) async fn script(wire: &mut Wire, targets: &Targets, scope: &str, owne
 
 impl Account {
     async fn inside(&self, wire: &mut Wire, name: &str) -> Result<()> {
-        let (rotator, reader) = (&self.rotator, &self.reader);
+        let rotator = &self.rotator;
+        self.ask(wire, "GetCallerIdentity", ("says whose key it is", 200), &[], rotator).await?;
+        let stranger = Key { secret: "wrong".into(), ..rotator.clone() };
+        self.ask(wire, "GetCallerIdentity", ("refuses a wrong signature", 403), &[], &stranger).await?;
+        let actions = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"];
+        let own = "arn:aws:secretsmanager:*:*:secret:conformance-*";
+        let policy =
+            json!({ "Version": "2012-10-17", "Statement": { "Effect": "Allow", "Action": actions, "Resource": own } });
+        let policy = policy.to_string();
+        let named = [("Name", "reader"), ("Policy", policy.as_str()), ("DurationSeconds", "900")];
+        let made = self.ask(wire, "GetFederationToken", ("makes a federated user", 200), &named, rotator).await?;
+        wire.built_on()?;
+        let text = |name: &str| made.text(&format!("/GetFederationTokenResult/Credentials/{name}/$text"));
+        let reader = &Key {
+            id: text("AccessKeyId")?.into(),
+            secret: text("SecretAccessKey")?.into(),
+            session: Some(text("SessionToken")?.into()),
+        };
+        let short = [("Name", "x")];
+        self.ask(wire, "GetFederationToken", ("refuses a name that is too short", 400), &short, rotator).await?;
+        let broken = [("Name", "reader"), ("Policy", "{")];
+        self.ask(wire, "GetFederationToken", ("refuses what is no policy", 400), &broken, rotator).await?;
+        self.ask(wire, "GetFederationToken", ("refuses a temporary key", 403), &named, reader).await?;
         let value = |value: &str| json!({ PROBED_NAME: value }).to_string();
         let token = |number: u8| format!("00000000-0000-4000-8000-0000000000{number:02}");
         let secret = |extra: Value| {
@@ -111,11 +125,12 @@ impl Account {
         Ok(())
     }
 
+    /// A call in JSON.
     async fn make(
         &self,
         wire: &mut Wire,
         operation: &str,
-        (name, expected): (&'static str, u16),
+        case: (&'static str, u16),
         body: &Value,
         key: &Key,
     ) -> Result<Answer> {
@@ -123,13 +138,42 @@ impl Account {
             "LookupEvents" => ("cloudtrail", format!("CloudTrail_20131101.{operation}")),
             _ => ("secretsmanager", format!("secretsmanager.{operation}")),
         };
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        self.send(wire, (service, operation), case, &headers, body.to_string(), key).await
+    }
+
+    /// A call of STS: a form, answered in XML.
+    async fn ask(
+        &self,
+        wire: &mut Wire,
+        operation: &str,
+        case: (&'static str, u16),
+        parameters: &[(&str, &str)],
+        key: &Key,
+    ) -> Result<Answer> {
+        let fixed = [("Action", operation), ("Version", "2011-06-15")];
+        let form = fixed.into_iter().chain(parameters.iter().copied()).map(|(name, value)| {
+            format!("{name}={}", percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC))
+        });
+        let form = form.collect::<Vec<_>>().join("&");
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.send(wire, ("sts", operation), case, &headers, form, key).await
+    }
+
+    async fn send(
+        &self,
+        wire: &mut Wire,
+        (service, operation): (&str, &str),
+        (name, expected): (&'static str, u16),
+        headers: &[(&str, &str)],
+        body: String,
+        key: &Key,
+    ) -> Result<Answer> {
         let address = match &self.service.endpoint {
             Some(endpoint) => endpoint.clone(),
             None => format!("https://{service}.{}.amazonaws.com", self.service.region),
         };
         let address = format!("{}/", address.trim_end_matches('/'));
-        let body = body.to_string();
-        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         let session = key.session.as_ref().map(|session| session.expose_secret().to_owned());
         let credentials =
             Credentials::new(key.id.expose_secret(), key.secret.expose_secret(), session, None, "contract");
@@ -143,11 +187,11 @@ impl Account {
             .build()
             .context("failed to sign a request")?
             .into();
-        let signable =
-            SignableRequest::new("POST", address.as_str(), headers.into_iter(), SignableBody::Bytes(body.as_bytes()))?;
+        let bytes = SignableBody::Bytes(body.as_bytes());
+        let signable = SignableRequest::new("POST", address.as_str(), headers.iter().copied(), bytes)?;
         let (instructions, _) = sign(signable, &parameters).context("failed to sign a request")?.into_parts();
         let mut request = self.http.post(&address);
-        for (name, value) in headers.into_iter().chain(instructions.headers()) {
+        for (name, value) in headers.iter().copied().chain(instructions.headers()) {
             request = request.header(name, value);
         }
         wire.send(format!("POST {service} {operation}"), case(name, expected), request.body(body)).await

@@ -58,18 +58,20 @@ impl Wire {
         let answer = answered.with_context(|| format!("failed to call {endpoint}"))?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let bytes = answer.bytes().await.map_err(reqwest::Error::without_url)?;
-        let (body, shape) = match serde_json::from_slice::<Value>(&bytes) {
-            Ok(body) => (body.clone(), Shape::of(&body)),
-            Err(_) if bytes.is_empty() => (Value::Null, Shape::Nothing),
-            Err(_) => (Value::Null, Shape::Text),
+        let (body, shape) = match document(&bytes) {
+            Some(body) => (body.clone(), Shape::of(&body)),
+            None if bytes.is_empty() => (Value::Null, Shape::Nothing),
+            None => (Value::Null, Shape::Text),
         };
         self.exchanges.push(Exchange {
             endpoint,
             case: case.name,
             expected: case.expected,
             status,
-            // AWS names its errors here, some services with a namespace before a `#`.
-            error: body["__type"].as_str().and_then(|name| name.rsplit('#').next()).map(str::to_owned),
+            // AWS names its errors here, some services with a namespace before a `#`; STS answers in XML.
+            error: (body["__type"].as_str().or_else(|| body["Error"]["Code"]["$text"].as_str()))
+                .and_then(|name| name.rsplit('#').next())
+                .map(str::to_owned),
             body: shape,
             headers: case.headers.iter().copied().filter(|name| headers.contains_key(*name)).collect(),
         });
@@ -120,6 +122,14 @@ impl Wire {
         );
         Ok(())
     }
+}
+
+/// The body as a document: JSON, or XML, whose elements are members and whose text is a member `$text`.
+fn document(bytes: &[u8]) -> Option<Value> {
+    if let Ok(body) = serde_json::from_slice(bytes) {
+        return Some(body);
+    }
+    quick_xml::de::from_str(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 /// A client for contracts.

@@ -103,6 +103,8 @@ pub struct Deployment {
     pub address: Option<String>,
     /// Files in which the delivery keeps values by design.
     pub secret_files: Vec<PathBuf>,
+    /// Members into whose environment it puts values by design.
+    pub secret_environments: Vec<String>,
     /// The longest time that a vendor's mechanism itself holds a rotation back; no code of ours can shorten it.
     pub unavoidable: Duration,
     /// By what it learns of a rotation, where it does.
@@ -118,6 +120,7 @@ impl Deployment {
             observations: Observations::new(observations(out)),
             address: None,
             secret_files: Vec::new(),
+            secret_environments: Vec::new(),
             unavoidable: Duration::ZERO,
             trigger: None,
             status: None,

@@ -18,7 +18,10 @@ impl Delivery for Redeploy {
         values.retain(|name, _| scene.names.contains(name));
         let mut probe = scene.probe();
         probe.secret_env = values;
+        let name = probe.name.clone();
         let mut probe = scene.platform.start(probe).await?;
-        Ok(Deployment::new(take_out(probe.as_mut()), vec![probe]))
+        let mut deployment = Deployment::new(take_out(probe.as_mut()), vec![probe]);
+        deployment.secret_environments.push(name);
+        Ok(deployment)
     }
 }

@@ -115,6 +115,17 @@ pub struct Line {
     pub text: String,
 }
 
+/// A place where a platform itself shows a secret to whoever may ask it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exposure {
+    /// The name of the member whose secret it is.
+    pub member: String,
+    /// Where: `docker inspect app.probe: Config.Env`.
+    pub place: String,
+    /// Whether that is the environment that the member was started with.
+    pub environment: bool,
+}
+
 /// A running workload.
 #[async_trait(?Send)]
 pub trait Member {
@@ -164,6 +175,9 @@ pub trait Platform {
 
     /// Places where a member's output held a secret: `sidecar line 3`.
     fn leaks(&self) -> Vec<String>;
+
+    /// Places where the platform itself shows a secret of the cell, whichever of its members is there at the moment.
+    async fn exposed(&self) -> Result<Vec<Exposure>>;
 }
 
 /// Takes the lines of standard output away from a member, for somebody who follows them to the end.

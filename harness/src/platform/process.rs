@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::follow::follow;
 use super::log::Log;
-use super::{Endpoint, Line, Member, Platform, Program, Workload};
+use super::{Endpoint, Exposure, Line, Member, Platform, Program, Workload};
 use crate::net;
 use crate::procfs;
 use crate::redact::Redactor;
@@ -122,6 +122,12 @@ impl Platform for ProcessPlatform {
 
     fn leaks(&self) -> Vec<String> {
         self.log.leaks()
+    }
+
+    async fn exposed(&self) -> Result<Vec<Exposure>> {
+        // Nobody is in between who could: a process's environment is its user's own, and its arguments, which everybody
+        // sees, are searched on every platform.
+        Ok(Vec::new())
     }
 }
 

@@ -14,13 +14,8 @@ pub(super) async fn preflight(asked: Asked<'_>, target: &AwsTarget) -> anyhow::R
     let Some(remote) = Remote::of(&targets, "conformance-preflight")? else { return Ok(()) };
     remote.looks_up().await.map_err(|refusal| bad(asked, "rotator", &refusal, "cloudtrail:LookupEvents"))?;
     remote.removes().await.map_err(|refusal| bad(asked, "rotator", &refusal, "secretsmanager:DeleteSecret"))?;
-    for environment in remote.readers.keys() {
-        let field = format!("readers.{environment}");
-        remote
-            .reads(*environment)
-            .await
-            .map_err(|refusal| bad(asked, &field, &refusal, "secretsmanager:GetSecretValue"))?;
-    }
+    let rights = "sts:GetFederationToken, secretsmanager:GetSecretValue and secretsmanager:DescribeSecret";
+    remote.reads().await.map_err(|refusal| bad(asked, "rotator", &refusal, rights))?;
     let Some(notifier) = &target.notifier else { return Ok(()) };
     asked.notifier("notifier.address", &notifier.address, "notifier.token_file", &notifier.token_file).await
 }
@@ -30,7 +25,7 @@ fn bad(asked: Asked<'_>, field: &str, refusal: &Refusal, right: &str) -> BadInpu
         Refusal::Key(words) => asked.bad(
             field,
             format!("AWS does not accept the key: {words}"),
-            "give an access key that is active, its own secret, and the session token where there is one",
+            "give the access key of an IAM user that is active, and its own secret",
         ),
         Refusal::Right(words) => asked.bad(
             field,

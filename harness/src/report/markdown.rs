@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{Scorecard, took_in_words, totals, triggers};
+use super::{EXPOSED, Scorecard, exposed_in_words, took_in_words, totals, triggers};
 use crate::cell::CandidateId;
 
 /// The scorecard as a Markdown page.
@@ -40,6 +40,13 @@ fn write_page(page: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
         writeln!(page, "## Triggers\n\n{}\n", table(triggers::HEADER.map(str::to_owned).to_vec(), rows))?;
         for limit in triggers::limits(&scorecard.triggers) {
             writeln!(page, "- {limit}")?;
+        }
+        writeln!(page)?;
+    }
+    if !scorecard.exposed.is_empty() {
+        writeln!(page, "## Exposed\n\n{EXPOSED}:\n")?;
+        for line in exposed_in_words(scorecard) {
+            writeln!(page, "- {line}")?;
         }
         writeln!(page)?;
     }

@@ -76,6 +76,9 @@ pub struct Scorecard {
     pub answers: BTreeMap<Question, BTreeMap<CandidateId, Answered>>,
     /// By what each candidate's deliveries learn of a rotation, and what that costs.
     pub triggers: Vec<TriggerLine>,
+    /// Where a platform itself shows values to whoever may ask it, by place: a delivery's design, and no leak of it.
+    #[serde(default)]
+    pub exposed: BTreeMap<String, BTreeSet<String>>,
     /// Every cell that was asked for.
     pub cells: Vec<Line>,
 }
@@ -97,6 +100,10 @@ impl Scorecard {
         for (name, version) in evidence.iter().flat_map(|evidence| &evidence.record.versions) {
             versions.entry(name.clone()).or_default().insert(version.clone());
         }
+        let mut exposed = BTreeMap::<_, BTreeSet<_>>::new();
+        for held in evidence.iter().filter(|evidence| !evidence.record.exposed.is_empty()) {
+            exposed.entry(held.cell.place.to_string()).or_default().extend(held.record.exposed.iter().cloned());
+        }
         let answers = Question::ALL.map(|question| {
             let each = CandidateId::ALL.map(|candidate| {
                 let answered = answer::answer(question, candidate, &cells);
@@ -112,6 +119,7 @@ impl Scorecard {
             versions,
             answers: answers.into_iter().collect(),
             triggers: triggers::lines(evidence),
+            exposed,
             cells,
         }
     }
@@ -154,7 +162,8 @@ fn took(evidence: &[Evidence]) -> Took {
     let limits = evidence.iter().map(|e| wall_limit_ms(e.cell.place.platform));
     Took {
         wall_ms: wall,
-        unavoidable_ms: evidence.iter().map(|e| e.record.unavoidable_ms).sum(),
+        // The sum of nothing would be minus zero.
+        unavoidable_ms: evidence.iter().map(|e| e.record.unavoidable_ms).fold(0.0, |sum, waited| sum + waited),
         limit_ms: limits.fold(0.0, f64::max),
     }
 }
@@ -164,6 +173,17 @@ fn totals(scorecard: &Scorecard) -> String {
     let counts = scorecard.totals.iter().rev().map(|(verdict, count)| format!("{count} {verdict}"));
     counts.collect::<Vec<_>>().join(", ")
 }
+
+/// Where a platform itself shows values, a line for each place.
+fn exposed_in_words(scorecard: &Scorecard) -> impl Iterator<Item = String> {
+    scorecard
+        .exposed
+        .iter()
+        .map(|(place, shown)| format!("{place}: {}", shown.iter().cloned().collect::<Vec<_>>().join(", ")))
+}
+
+/// What is said above such lines.
+const EXPOSED: &str = "Values that the platform itself shows to whoever may ask it, by the delivery's design";
 
 /// Wall time against the waits that no code can shorten, in words.
 fn took_in_words(took: Took) -> String {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{Answer, Scorecard, took_in_words, totals, triggers};
+use super::{Answer, EXPOSED, Scorecard, exposed_in_words, took_in_words, totals, triggers};
 use crate::cell::CandidateId;
 use crate::verdict::Verdict;
 
@@ -16,6 +16,7 @@ pub fn terminal(scorecard: &Scorecard) -> String {
     let _ = cells(&mut text, scorecard);
     let _ = answers(&mut text, scorecard);
     let _ = learning(&mut text, scorecard);
+    let _ = exposed(&mut text, scorecard);
     let _ = end(&mut text, scorecard);
     text
 }
@@ -76,6 +77,16 @@ fn learning(text: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
     writeln!(text, "\nWhat learning of a rotation costs, for one container:\n{table}")?;
     for limit in triggers::limits(&scorecard.triggers) {
         writeln!(text, "{limit}")?;
+    }
+    Ok(())
+}
+
+fn exposed(text: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
+    if !scorecard.exposed.is_empty() {
+        writeln!(text, "\n{EXPOSED}:")?;
+    }
+    for line in exposed_in_words(scorecard) {
+        writeln!(text, " {line}")?;
     }
     Ok(())
 }

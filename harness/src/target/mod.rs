@@ -18,7 +18,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use sidecar::config::PushConfig;
 
-pub use self::aws::{AwsPrincipal, AwsTarget};
+pub use self::aws::{AwsTarget, AwsUser};
 pub use self::doppler::{DopplerTarget, WebhookTarget};
 pub use self::onepassword::OnepasswordTarget;
 pub use self::reference::SecretRef;
@@ -333,8 +333,8 @@ audit = { device = "to-file", file = "/var/log/openbao/audit.log" }
         "onepassword.readers"
     )]
     #[case::key(
-        "[aws]\ngrade = \"live\"\nregion = \"eu\"\nreaders = {}\n\
-         rotator = { user_name = \"r\", access_key_id = \"AKIAPLAINLYASECRET\", secret_access_key = { env = \"S\" } }\n",
+        "[aws]\ngrade = \"live\"\nregion = \"eu\"\n\
+         rotator = { access_key_id = \"AKIAPLAINLYASECRET\", secret_access_key = { env = \"S\" } }\n",
         "aws.rotator.access_key_id"
     )]
     fn a_bad_section_is_told_by_its_field(#[case] text: &str, #[case] field: &str) {

@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use crate::candidate::api::text;
 
-/// Where both services are.
+/// Where the services are.
 #[derive(Clone, Debug)]
 pub struct Service {
     /// The region.
     pub region: String,
-    /// `http(s)://host:port` of both services, where it is not AWS's own.
+    /// `http(s)://host:port` of all services, where it is not AWS's own.
     pub endpoint: Option<String>,
 }
 
@@ -108,6 +108,11 @@ impl Service {
     /// A client of Secrets Manager.
     pub(super) async fn secrets(&self, key: &Key, user_agent: &str) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config(key, user_agent).await)
+    }
+
+    /// A client of STS.
+    pub(super) async fn tokens(&self, key: &Key, user_agent: &str) -> aws_sdk_sts::Client {
+        aws_sdk_sts::Client::new(&self.config(key, user_agent).await)
     }
 
     /// A client of CloudTrail.

@@ -1,9 +1,10 @@
 //! The candidate `aws`: a stand-in of the cell's own, or the account that a target names.
 //!
-//! One secret per environment and cell, a JSON object of all values; an IAM principal per container, for one secret.
+//! One secret per environment and cell, a JSON object of all values; a federated user per container, for one secret.
 
 mod audit;
 mod client;
+mod principal;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub use self::remote::{Refusal, Remote};
 use super::api::text;
 use super::notifier::Notifier;
 use super::standin::Standin;
-use super::{Access, AuditEntry, Candidate, Capability, Gap, Reader, Role, Setup, Trigger, Written};
+use super::{Access, AuditEntry, Candidate, Capability, GIVEN, Gap, Reader, Setup, Trigger, Written};
 use crate::cell::Environment;
 use crate::files::write_private;
 use crate::observations::Values;
@@ -58,6 +59,7 @@ pub struct Aws {
     redactor: Redactor,
     rotator: Option<Client>,
     trail: Option<aws_sdk_cloudtrail::Client>,
+    account: Option<principal::Account>,
     looked_up: tokio::sync::Mutex<Option<Instant>>,
     /// The name of its secrets, before the environment's.
     scope: String,
@@ -99,6 +101,7 @@ impl Aws {
             redactor,
             rotator: None,
             trail: None,
+            account: None,
             looked_up: tokio::sync::Mutex::default(),
             scope,
             arns: BTreeMap::new(),
@@ -113,45 +116,29 @@ impl Aws {
         format!("{}-{environment}", self.scope)
     }
 
-    fn rotating(&self) -> Result<&Client> {
-        self.rotator.as_ref().context("failed to write: nothing is provisioned")
+    /// The name that a container has in the log: at most 32 characters, and this cell's alone.
+    fn federated_user(&self, container: &str) -> String {
+        let unique = self.scope.rsplit('-').next().unwrap_or_default();
+        format!("{container}.{unique}")
     }
 
-    /// An IAM principal for this role; it is made where this cell runs the service, and named by the target elsewhere.
-    async fn principal(&mut self, name: &str, role: Role) -> Result<Key> {
-        let (user_name, key) = match (&self.backend, role) {
-            (Backend::Own { standin, .. }, role) => {
-                let (environments, actions): (_, &[&str]) = match role {
-                    Role::Rotator => (Environment::ALL.to_vec(), &["CreateSecret", "PutSecretValue", "DeleteSecret"]),
-                    Role::Reader(environment) => (vec![environment], &["GetSecretValue", "DescribeSecret"]),
-                };
-                // AWS ends a secret's ARN with six characters of its own.
-                let [region, account] = ["/region", "/account"].map(|field| text(&standin.credentials, field));
-                let (region, account) = (region?, account?);
-                let arns = environments.iter().map(|environment| {
-                    format!("arn:aws:secretsmanager:{region}:{account}:secret:{}-??????", self.name(*environment))
-                });
-                let actions: Vec<_> = actions.iter().map(|action| format!("secretsmanager:{action}")).collect();
-                let arns: Vec<_> = arns.collect();
-                let mut statements = vec![json!({ "Effect": "Allow", "Action": actions, "Resource": arns })];
-                if role == Role::Rotator {
-                    let look = json!({ "Effect": "Allow", "Action": "cloudtrail:LookupEvents", "Resource": "*" });
-                    statements.push(look);
-                }
-                let policy = json!({ "Version": "2012-10-17", "Statement": statements });
-                self.steps.push(format!("IAM principal {name}, by the stand-in's control"));
-                let made = standin.control("principals", &json!({ "user_name": name, "policies": [policy] })).await?;
-                (name.to_owned(), Key::from_document(&made)?)
-            }
-            (Backend::Remote(remote), Role::Rotator) => remote.rotator.clone(),
-            (Backend::Remote(remote), Role::Reader(environment)) => {
-                remote.readers.get(&environment).cloned().context("failed to find the principal in the target")?
+    /// The key that the operator gives: the target's, or of a user that the stand-in's control makes as an administrator
+    /// would.
+    async fn operator(&mut self) -> Result<Key> {
+        let key = match &self.backend {
+            Backend::Remote(remote) => remote.rotator.clone(),
+            Backend::Own { standin, .. } => {
+                let user =
+                    json!({ "user_name": self.rotator(), "policies": [principal::operators_policy(&self.scope)] });
+                Key::from_document(&standin.control("principals", &user).await?)?
             }
         };
-        let Key { secret, session, .. } = &key;
-        [Some(secret), session.as_ref()].into_iter().flatten().for_each(|secret| self.redactor.learn(secret));
-        self.identities.insert(user_name, name.to_owned());
+        self.redactor.learn(&key.secret);
         Ok(key)
+    }
+
+    fn rotating(&self) -> Result<&Client> {
+        self.rotator.as_ref().context("failed to write: nothing is provisioned")
     }
 
     async fn client_of(&self, reader: &Reader) -> Result<Client> {
@@ -163,6 +150,10 @@ impl Aws {
 
     /// Where sidecars subscribe: the target's notifier, or one that is started and told of events, once.
     async fn subscription(&mut self) -> Result<PushConfig> {
+        let rule = format!("{GIVEN}an EventBridge rule for `Secret Label Updated` with its API destination");
+        if !self.steps.contains(&rule) {
+            self.steps.push(rule);
+        }
         let (notifier, standin) = match &mut self.backend {
             Backend::Remote(remote) => return remote.notifier.clone().context("failed to subscribe: nothing pushes"),
             Backend::Own { notifier: Some(notifier), .. } => return Ok(notifier.subscription.clone()),
@@ -176,7 +167,6 @@ impl Aws {
         let header = json!({ "name": "authorization", "value": format!("Bearer {}", token.expose_secret()) });
         let target = json!({ "url": format!("{}/event", started.address), "api_key": header });
         standin.control("event-targets", &target).await?;
-        self.steps.push("EventBridge rule for `Secret Label Updated`, by the stand-in's control".into());
         let subscription = started.subscription.clone();
         *notifier = Some(started);
         Ok(subscription)
@@ -188,7 +178,7 @@ impl Aws {
 /// # Errors
 /// The account cannot be reached, or its rotator may not list or delete.
 pub async fn reap(remote: &Remote) -> Result<Vec<String>> {
-    let client = remote.service.secrets(&remote.rotator.1, "secrets-conformance/reap").await;
+    let client = remote.service.secrets(&remote.rotator, "secrets-conformance/reap").await;
     let mut removed = Vec::new();
     let mut pages = client.list_secrets().into_paginator().send();
     while let Some(page) = pages.next().await {
@@ -255,16 +245,8 @@ impl Candidate for Aws {
     }
 
     fn gap(&self, capability: Capability) -> Option<Gap> {
-        let (reason, source) = match (capability, &self.backend) {
-            (Capability::Webhook, _) => ("AWS sends events, not webhooks", "docs.aws.amazon.com/secretsmanager"),
-            // AWS could; this suite does not, so nothing was shown.
-            (Capability::ProvisionByApi, Backend::Remote(_)) => {
-                ("the target names IAM principals that somebody made before", "the target file")
-            }
-            (Capability::ProvisionByApi, Backend::Own { .. }) => (
-                "IAM's API was not called: the stand-in's control made the principals",
-                "harness/src/candidate/aws of this suite",
-            ),
+        let (reason, source) = match capability {
+            Capability::Webhook => ("AWS sends events, not webhooks", "docs.aws.amazon.com/secretsmanager"),
             _ => return None,
         };
         Some(Gap { reason: reason.into(), source })
@@ -275,9 +257,15 @@ impl Candidate for Aws {
     }
 
     async fn provision(&mut self) -> Result<()> {
-        let key = self.principal(self.rotator(), Role::Rotator).await?;
+        let key = self.operator().await?;
+        self.steps.push(format!("{GIVEN}an IAM user's access key"));
         self.rotator = Some(self.service.secrets(&key, &self.user_agent).await);
         self.trail = Some(self.service.trail(&key, &self.user_agent).await);
+        let tokens = self.service.tokens(&key, &self.user_agent).await;
+        let account = principal::Account::of(tokens, &self.service.region).await?;
+        self.steps.push("POST / sts.GetCallerIdentity".into());
+        self.identities.insert(account.user_name.clone(), self.rotator().to_owned());
+        self.account = Some(account);
         Ok(())
     }
 
@@ -310,7 +298,12 @@ impl Candidate for Aws {
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {
-        let key = self.principal(container, Role::Reader(environment)).await?;
+        let account = self.account.as_ref().context("failed to make a reader: nothing is provisioned")?;
+        let user = self.federated_user(container);
+        let key = account.reader(&user, &self.name(environment)).await?;
+        self.steps.push(format!("POST / sts.GetFederationToken {user}"));
+        [Some(&key.secret), key.session.as_ref()].into_iter().flatten().for_each(|secret| self.redactor.learn(secret));
+        self.identities.insert(user, container.to_owned());
         let files = BTreeMap::from([("credentials", folder.join(format!("{container}.credentials")))]);
         write_private(&files["credentials"], key.to_file().expose_secret())?;
         Ok(Reader { container: container.to_owned(), environment, folder: folder.to_owned(), files })

@@ -1,25 +1,21 @@
 //! An AWS account that a target names, and what its principals may do.
 
-use std::collections::BTreeMap;
-
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use sidecar::config::PushConfig;
 
 use super::client::{Key, Service};
 use super::failure;
-use crate::cell::Environment;
+use super::principal::Account;
 use crate::error::BadInput;
-use crate::target::{AwsPrincipal, NotifierTarget, Targets};
+use crate::target::{NotifierTarget, Targets};
 
 /// An account that somebody else owns.
 #[derive(Clone, Debug)]
 pub struct Remote {
     /// Where the services are.
     pub service: Service,
-    /// The principal that creates and rotates.
-    pub rotator: (String, Key),
-    /// The principal of each environment.
-    pub readers: BTreeMap<Environment, (String, Key)>,
+    /// The key of the user who creates and rotates, and makes the readers.
+    pub rotator: Key,
     /// Where its notifier takes subscribers; without one nothing pushes.
     pub notifier: Option<PushConfig>,
     /// Whether it is AWS itself, whose trail takes its time.
@@ -35,21 +31,15 @@ impl Remote {
     /// A credential is not where the target says.
     pub fn of(targets: &Targets, scope: &str) -> Result<Option<Self>, BadInput> {
         let Some(target) = &targets.aws else { return Ok(None) };
-        let key = |principal: &AwsPrincipal, place: &str| {
-            let place = |field: &str| format!("target field `aws.{place}.{field}`");
-            let key = Key {
-                id: principal.access_key_id.resolve(&place("access_key_id"))?,
-                secret: principal.secret_access_key.resolve(&place("secret_access_key"))?,
-                session: principal.session_token.as_ref().map(|it| it.resolve(&place("session_token"))).transpose()?,
-            };
-            Ok((principal.user_name.clone(), key))
+        let place = |field: &str| format!("target field `aws.rotator.{field}`");
+        let rotator = Key {
+            id: target.rotator.access_key_id.resolve(&place("access_key_id"))?,
+            secret: target.rotator.secret_access_key.resolve(&place("secret_access_key"))?,
+            session: None,
         };
-        let readers = target.readers.iter();
-        let readers = readers.map(|(name, principal)| Ok((*name, key(principal, &format!("readers.{name}"))?)));
         Ok(Some(Self {
             service: Service { region: target.region.clone(), endpoint: target.endpoint.clone() },
-            rotator: key(&target.rotator, "rotator")?,
-            readers: readers.collect::<Result<_, BadInput>>()?,
+            rotator,
             notifier: target.notifier.as_ref().map(NotifierTarget::subscription),
             live: target.endpoint.is_none(),
             scope: scope.to_owned(),
@@ -57,31 +47,46 @@ impl Remote {
     }
 }
 
+/// How calls before a run name themselves.
+const USER_AGENT: &str = "secrets-conformance/preflight";
+
 /// Why a principal cannot do what it is for.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// AWS does not know the key, or its signature is wrong or expired.
+    #[error("{0}")]
     Key(String),
     /// The key is right, a permission is missing.
+    #[error("{0}")]
     Right(String),
-    /// There was no answer.
+    /// There was no answer, or none that could be used.
+    #[error("{0}")]
     Unreachable(String),
 }
 
-/// How AWS names what is wrong with a key (docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html).
-const KEY: [&str; 8] = [
+/// How AWS names what is wrong with a key (docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html
+/// and that of STS).
+const KEY: [&str; 10] = [
     "UnrecognizedClientException",
     "InvalidClientTokenId",
     "InvalidSignatureException",
     "SignatureDoesNotMatch",
     "IncompleteSignature",
     "ExpiredTokenException",
+    "ExpiredToken",
     "MissingAuthenticationTokenException",
+    "MissingAuthenticationToken",
     "OptInRequired",
 ];
 
 impl Refusal {
-    fn of<E>(what: &str, error: &SdkError<E>) -> Self
+    /// An answer that lacks something.
+    pub(super) fn without(what: &str) -> Self {
+        Self::Unreachable(format!("failed to find {what} in the answer"))
+    }
+
+    /// An SDK's error.
+    pub(super) fn of<E>(what: &str, error: &SdkError<E>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
@@ -100,7 +105,7 @@ impl Remote {
     /// # Errors
     /// It would not be allowed if it were: cells would leave theirs behind.
     pub async fn removes(&self) -> Result<(), Refusal> {
-        let client = self.service.secrets(&self.rotator.1, "secrets-conformance/preflight").await;
+        let client = self.service.secrets(&self.rotator, USER_AGENT).await;
         let deleted = client.delete_secret().secret_id(format!("{}-none", self.scope));
         match deleted.force_delete_without_recovery(true).send().await {
             Ok(_) => Ok(()),
@@ -114,19 +119,21 @@ impl Remote {
     /// # Errors
     /// It may not.
     pub async fn looks_up(&self) -> Result<(), Refusal> {
-        let trail = self.service.trail(&self.rotator.1, "secrets-conformance/preflight").await;
+        let trail = self.service.trail(&self.rotator, USER_AGENT).await;
         let looked = trail.lookup_events().max_results(1).send().await;
         looked.map(drop).map_err(|error| Refusal::of("look up events", &error))
     }
 
-    /// Reads a secret that is not there as the reader of an environment.
+    /// Makes a federated user, and reads as it a secret that is not there.
     ///
     /// # Errors
-    /// It would not be allowed if it were.
-    pub async fn reads(&self, environment: Environment) -> Result<(), Refusal> {
-        let Some((_, key)) = self.readers.get(&environment) else { return Ok(()) };
-        let client = self.service.secrets(key, "secrets-conformance/preflight").await;
-        let read = client.get_secret_value().secret_id(format!("{}-{environment}", self.scope)).send().await;
+    /// It may not be made, or would not be allowed to read if the secret were there.
+    pub async fn reads(&self) -> Result<(), Refusal> {
+        let tokens = self.service.tokens(&self.rotator, USER_AGENT).await;
+        let secret = format!("{}-none", self.scope);
+        let key = Account::of(tokens, &self.service.region).await?.reader("preflight", &secret).await?;
+        let client = self.service.secrets(&key, USER_AGENT).await;
+        let read = client.get_secret_value().secret_id(secret).send().await;
         match read {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(()),

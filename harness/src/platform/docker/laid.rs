@@ -8,7 +8,7 @@ use testcontainers::bollard::models::{RestartPolicy, RestartPolicyNameEnum};
 use testcontainers::core::{AccessMode, Mount};
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
-use super::{DockerPlatform, NOBODY};
+use super::{DockerPlatform, MEMBER_LABEL, NOBODY, START_LIMIT};
 use crate::platform::{Container, Restart, Workload};
 
 impl DockerPlatform {
@@ -24,6 +24,8 @@ impl DockerPlatform {
             .with_container_name(self.network.container(&workload.name))
             .with_network(self.network.name())
             .with_labels(self.network.labels())
+            .with_label(MEMBER_LABEL, &workload.name)
+            .with_startup_timeout(START_LIMIT)
             .with_readonly_rootfs(container.read_only);
         if let Some(user) = &container.user {
             request = request.with_user(user);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
-use testcontainers::{ContainerAsync, GenericImage};
+use testcontainers::{ContainerAsync, Image};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -18,23 +18,18 @@ use crate::ready;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A running container.
-pub(super) struct DockerMember {
+pub(super) struct DockerMember<I: Image> {
     name: String,
     id: String,
-    container: Option<ContainerAsync<GenericImage>>,
+    container: Option<ContainerAsync<I>>,
     outside: Option<String>,
     out: UnboundedReceiver<Line>,
     err: UnboundedReceiver<Line>,
     followers: Vec<JoinHandle<()>>,
 }
 
-impl DockerMember {
-    pub(super) fn new(
-        name: String,
-        container: ContainerAsync<GenericImage>,
-        outside: Option<String>,
-        log: &Log,
-    ) -> Self {
+impl<I: Image> DockerMember<I> {
+    pub(super) fn new(name: String, container: ContainerAsync<I>, outside: Option<String>, log: &Log) -> Self {
         let (out, out_follower) = follow(container.stdout(true), log.stream(&name, "stdout"));
         let (err, err_follower) = follow(container.stderr(true), log.stream(&name, "stderr"));
         let id = container.id().to_owned();
@@ -43,7 +38,7 @@ impl DockerMember {
 }
 
 #[async_trait(?Send)]
-impl Member for DockerMember {
+impl<I: Image> Member for DockerMember<I> {
     fn name(&self) -> &str {
         &self.name
     }

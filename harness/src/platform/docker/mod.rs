@@ -3,28 +3,35 @@
 //! All containers of a cell share one folder in memory, bound at the path that it has on the host, and run as a user who
 //! may read it and nothing else: no root, no capabilities, no writable root filesystem.
 
-mod image;
+mod exposure;
+pub mod image;
+pub mod images;
 mod laid;
 mod member;
 mod network;
+mod reap;
 
 use std::collections::HashMap;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
-use testcontainers::bollard::models::PortBinding;
+use testcontainers::bollard::errors::Error as DockerError;
+use testcontainers::bollard::models::{HostConfigLogConfig, PortBinding, ResourcesUlimits};
 use testcontainers::core::{IntoContainerPort, Mount};
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerRequest, GenericImage, ImageExt};
+use testcontainers::{ContainerRequest, Image, ImageExt};
 
+use self::images::{BaoImage, ProbeImage, SidecarImage, StandinImage};
 use self::member::DockerMember;
-pub use self::network::{Network, reap};
+pub use self::network::Network;
+pub use self::reap::{images as reap_images, reap};
 use super::log::Log;
-use super::{Endpoint, Member, Platform, Program, Workload};
+use super::{Endpoint, Exposure, Member, Platform, Program, Workload};
 use crate::files::below;
 use crate::redact::Redactor;
 use crate::run::Run;
@@ -39,6 +46,9 @@ pub const OWNER_LABEL: &str = "conformance.owner";
 /// The label of images: the program.
 pub const IMAGE_LABEL: &str = "conformance.image";
 
+/// The label of containers: the member's name.
+const MEMBER_LABEL: &str = "conformance.member";
+
 /// Whom containers run as when the harness is root.
 const NOBODY: u32 = 65532;
 
@@ -49,6 +59,9 @@ const MEMORY_OF_BAO: i64 = 512 << 20;
 /// Processes of a container: the restart delivery has two instances at a time, each with threads.
 const PROCESSES: i64 = 128;
 
+/// A container is ready in less than a second; this is for a machine in trouble.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
 /// Containers of one cell.
 pub struct DockerPlatform {
     network: Rc<Network>,
@@ -57,6 +70,7 @@ pub struct DockerPlatform {
     user: u32,
     group: u32,
     ids: HashMap<String, String>,
+    redactor: Redactor,
     log: Log,
 }
 
@@ -74,6 +88,7 @@ impl DockerPlatform {
             user: own(rustix::process::getuid().as_raw()),
             group: own(rustix::process::getgid().as_raw()),
             ids: HashMap::new(),
+            redactor: redactor.clone(),
             log: Log::new(logs, redactor)?,
         })
     }
@@ -101,7 +116,7 @@ impl DockerPlatform {
         Ok(Some(format!("container:{id}")))
     }
 
-    fn request(&self, image: GenericImage, workload: &Workload) -> Result<ContainerRequest<GenericImage>> {
+    fn request<I: Image>(&self, image: I, workload: &Workload) -> Result<ContainerRequest<I>> {
         let memory = if workload.program == Program::Bao { MEMORY_OF_BAO } else { MEMORY };
         let port = workload.endpoint.as_ref().map(|endpoint| endpoint.listen.port());
         let beside = self.beside(workload)?;
@@ -111,6 +126,8 @@ impl DockerPlatform {
             .with_container_name(self.network.container(&workload.name))
             .with_network(self.network.name())
             .with_labels(self.network.labels())
+            .with_label(MEMBER_LABEL, &workload.name)
+            .with_startup_timeout(START_LIMIT)
             .with_user(format!("{}:{}", self.user, self.group))
             .with_mount(Mount::bind_mount(&folder, &folder))
             .with_working_dir(&folder)
@@ -119,11 +136,14 @@ impl DockerPlatform {
             .with_security_opt("no-new-privileges")
             .with_env_var("HOME", &folder)
             .with_env_var("TMPDIR", &folder)
-            .with_env_var("PATH", "/bin")
             .with_host_config_modifier(move |host| {
                 host.memory = Some(memory);
                 host.memory_swap = Some(memory);
                 host.pids_limit = Some(PROCESSES);
+                // A core dump would hold every secret of the process.
+                host.ulimits = Some(vec![ResourcesUlimits { name: Some("core".into()), soft: Some(0), hard: Some(0) }]);
+                // Whatever the engine's default is: this driver's output can be read back.
+                host.log_config = Some(HostConfigLogConfig { typ: Some("json-file".into()), config: None });
                 host.pid_mode.clone_from(&beside);
                 // For the harness alone: nobody else reaches it from outside the network of the cell.
                 host.port_bindings = port.map(|port| {
@@ -143,6 +163,26 @@ impl DockerPlatform {
             request = request.with_env_var(name, value.expose_secret());
         }
         Ok(request)
+    }
+
+    /// Starts a container and waits until it is ready.
+    async fn run<I: Image + 'static>(
+        &mut self,
+        request: ContainerRequest<I>,
+        workload: Workload,
+    ) -> Result<Box<dyn Member>> {
+        self.hand_over()?;
+        let name = workload.name;
+        let container = request.start().await.with_context(|| format!("failed to start the container {name}"))?;
+        let outside = match &workload.endpoint {
+            None => None,
+            Some(endpoint) => {
+                let port = container.get_host_port_ipv4(endpoint.listen.port().tcp()).await;
+                Some(format!("127.0.0.1:{}", port.with_context(|| format!("failed to find the port of {name}"))?))
+            }
+        };
+        self.ids.insert(name.clone(), container.id().to_owned());
+        Ok(Box::new(DockerMember::new(name, container, outside, &self.log)))
     }
 }
 
@@ -167,34 +207,39 @@ impl Platform for DockerPlatform {
     }
 
     async fn image(&mut self, program: &Program) -> Result<(String, String)> {
-        let image = image::of(self.network.docker(), program, &self.tools).await?;
-        let descriptor = testcontainers::Image::name(&image).to_owned() + ":" + testcontainers::Image::tag(&image);
-        Ok((descriptor, format!("{}:{}", self.user, self.group)))
+        let tag = image::built(self.network.docker(), program, &self.tools, &self.network.labels()).await?;
+        let name = image::repository(program, &self.tools)?;
+        Ok((format!("{name}:{tag}"), format!("{}:{}", self.user, self.group)))
     }
 
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>> {
-        self.hand_over()?;
-        let request = match &workload.container {
-            Some(container) => self.laid_out(container, &workload)?,
-            None => {
-                let image = image::of(self.network.docker(), &workload.program, &self.tools).await?;
-                self.request(image, &workload)?
+        if let Some(container) = &workload.container {
+            return self.run(self.laid_out(container, &workload)?, workload).await;
+        }
+        let tag = image::built(self.network.docker(), &workload.program, &self.tools, &self.network.labels()).await?;
+        match &workload.program {
+            Program::Probe => self.run(self.request(ProbeImage::tagged(tag), &workload)?, workload).await,
+            Program::Sidecar => {
+                let image = SidecarImage::tagged(tag, &workload.args);
+                self.run(self.request(image, &workload)?, workload).await
             }
-        };
-        let name = workload.name;
-        let container = request.start().await.with_context(|| format!("failed to start the container {name}"))?;
-        let outside = match &workload.endpoint {
-            None => None,
-            Some(endpoint) => {
-                let port = container.get_host_port_ipv4(endpoint.listen.port().tcp()).await;
-                Some(format!("127.0.0.1:{}", port.with_context(|| format!("failed to find the port of {name}"))?))
+            Program::Standin => self.run(self.request(StandinImage::tagged(tag), &workload)?, workload).await,
+            Program::Bao | Program::Other(_) => {
+                self.run(self.request(BaoImage::tagged(tag), &workload)?, workload).await
             }
-        };
-        self.ids.insert(name.clone(), container.id().to_owned());
-        Ok(Box::new(DockerMember::new(name, container, outside, &self.log)))
+        }
+    }
+
+    async fn exposed(&self) -> Result<Vec<Exposure>> {
+        exposure::exposed(&self.network, &self.redactor).await
     }
 
     fn leaks(&self) -> Vec<String> {
         self.log.leaks()
     }
+}
+
+/// Whether the engine knows no such thing (any more), or is removing it (409) at this very moment.
+fn is_gone(error: &DockerError) -> bool {
+    matches!(error, DockerError::DockerResponseServerError { status_code: 404 | 409, .. })
 }
