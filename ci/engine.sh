@@ -22,7 +22,7 @@ if ! command -v dockerd >/dev/null; then
     >/dev/null 2>&1 || { say "failed to install docker.io with apt-get"; exit 3; }
 fi
 
-# On a disk: overlay cannot stand on another overlay, and memory is for values.
+# On a disk: images are for more than this command's memory.
 folder="$(mktemp -d "${ENGINE_FOLDER:-/var/tmp}/conformance-engine.XXXXXX")"
 socket="$folder/docker.sock"
 engine=
@@ -49,7 +49,7 @@ start() {
   done
 }
 
-# A machine for builds may have no cgroup hierarchies mounted where the engine looks for them.
+# Not every filesystem carries an overlay; copies work everywhere.
 deadline=$((SECONDS + 60))
 if ! start overlay2; then
   deadline=$((SECONDS + 60))

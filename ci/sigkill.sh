@@ -36,10 +36,16 @@ for ((i = 1; i <= times; i++)); do
     kill -0 "$pid" 2>/dev/null || { cat "$output/err" >&2; echo "the run did not begin" >&2; exit 3; }
     sleep 0.1
   done
-  # The random moment: from the first container to the middle of the run.
+  # The random moment: every fifth before anything may be there, the others while cells begin, work and end.
+  if ((i % 5 != 0)); then
+    until [ -n "$(labelled network "" "$run")" ]; do
+      kill -0 "$pid" 2>/dev/null || { cat "$output/err" >&2; echo "the run held no cell" >&2; exit 3; }
+      sleep 0.1
+    done
+  fi
   moment="$((RANDOM % 12000))"
   sleep "$((moment / 1000)).$(printf '%03d' $((moment % 1000)))"
-  there="$(left_of "$run" | cut -d' ' -f1 | sort | uniq -c | tr -s ' \n' ' ')"
+  there="$(left_of "$run" | grep -v "^cell" | cut -d' ' -f1 | sort | uniq -c | tr -s ' \n' ' ')"
   whole=
   if ((i % 2 == 0)); then
     whole=" with its cells"

@@ -207,7 +207,7 @@ async fn a_secret_that_the_engine_shows_is_found_and_one_in_the_folder_is_not() 
     assert_eq!((exposed[0].member.as_str(), exposed[0].environment), ("app.probe", true));
     assert_eq!(exposed[0].place, "docker inspect app.probe: Config.Env");
     // What made the image is looked at as well: here it holds what is taken for a secret.
-    scene.redactor.learn(&"/bin/probe".into());
+    scene.redactor.learn(&"Imported from -".into());
     let exposed = scene.platform.exposed().await.unwrap();
     let by = |by: &str| exposed.iter().any(|exposure| exposure.place.starts_with(by) && !exposure.environment);
     assert!(by("docker history of the image of app.probe"), "{exposed:?}");
@@ -268,8 +268,9 @@ async fn members_find_each_other_by_name() {
     let config = format!(
         "vault {{ address = \"http://{inside}\" }}\nauto_auth {{ method \"approle\" {{ config = {{\n\
          role_id_file_path = \"{role}\"\nsecret_id_file_path = \"{role}\"\n\
-         remove_secret_id_file_after_reading = false }} }} }}\n",
+         remove_secret_id_file_after_reading = false }} }}\nsink \"file\" {{ config = {{ path = \"{sink}\" }} }} }}\n",
         role = scene.file("role"),
+        sink = scene.file("token"),
     );
     write_private(scene.file("agent.hcl").as_ref(), &config).unwrap();
     let args = vec!["agent".into(), format!("-config={}", scene.file("agent.hcl"))];
@@ -277,9 +278,9 @@ async fn members_find_each_other_by_name() {
     let mut client = scene.platform.start(client).await.unwrap();
     let mut said = Vec::new();
     let refused = async {
-        while let Some(line) = client.out().recv().await {
+        while let Some(line) = client.err().recv().await {
             said.push(line.text);
-            if said.last().is_some_and(|line| line.contains("Code: 404")) {
+            if said.last().is_some_and(|line| line.contains("Code: 4")) {
                 return true;
             }
         }

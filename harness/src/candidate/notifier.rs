@@ -48,6 +48,7 @@ impl Notifier {
                 name: "notifier".into(),
                 program: Program::Sidecar,
                 endpoint: Some(endpoint.clone()),
+                inside_only: true,
                 args: vec!["notify".into(), "--config".into(), notify_file.display().to_string()],
                 ..Workload::default()
             })

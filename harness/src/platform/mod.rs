@@ -94,6 +94,8 @@ pub struct Workload {
     pub program: Program,
     /// Where it listens, if it does.
     pub endpoint: Option<Endpoint>,
+    /// Whether only other members have to find it, and the harness does not.
+    pub inside_only: bool,
     /// The member whose processes it sees and may signal, where a platform keeps processes apart.
     pub beside: Option<String>,
     /// Arguments; never a secret, anyone on the machine can list them.

@@ -85,7 +85,8 @@ impl Platform for ProcessPlatform {
 
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>> {
         // Every process of a user sees every other: there is nothing to be put beside.
-        let Workload { name, program, endpoint, beside: _, args, env, secret_env, container } = workload;
+        let Workload { name, program, endpoint, inside_only: _, beside: _, args, env, secret_env, container } =
+            workload;
         ensure!(container.is_none(), "failed to start {name}: the platform `process` has no containers");
         let program = self.path(&program);
         let mut command = Command::new(&self.tools.conformance);

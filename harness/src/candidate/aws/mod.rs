@@ -390,10 +390,14 @@ impl Candidate for Aws {
 
     async fn remove(&mut self) -> Result<()> {
         if let Backend::Own { standin, notifier } = &mut self.backend {
-            if let Some(notifier) = notifier {
-                notifier.stop().await?;
-            }
-            return standin.stop().await;
+            let notifier = async {
+                match notifier {
+                    Some(notifier) => notifier.stop().await,
+                    None => Ok(()),
+                }
+            };
+            let (standin, notifier) = tokio::join!(standin.stop(), notifier);
+            return standin.and(notifier);
         }
         // By their names, not by what is known of them: the answer to a creation may have been lost.
         if let Backend::Remote(remote) = &self.backend {

@@ -380,10 +380,14 @@ impl Candidate for Doppler {
     async fn remove(&mut self) -> Result<()> {
         match &mut self.backend {
             Backend::Own { standin, notifier } => {
-                if let Some(notifier) = notifier {
-                    notifier.stop().await?;
-                }
-                standin.stop().await
+                let notifier = async {
+                    match notifier {
+                        Some(notifier) => notifier.stop().await,
+                        None => Ok(()),
+                    }
+                };
+                let (standin, notifier) = tokio::join!(standin.stop(), notifier);
+                standin.and(notifier)
             }
             // What was never made is not there to be removed.
             Backend::Remote(_) if self.admin.steps().is_empty() => Ok(()),

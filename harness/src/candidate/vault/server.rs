@@ -122,8 +122,8 @@ impl Server {
 
     pub(super) async fn stop(&mut self) -> Result<()> {
         // Its storage is in memory and goes with it: there is nothing to shut down gently.
-        self.bao.stop(Duration::ZERO).await?;
-        self.notifier.stop().await
+        let (server, notifier) = tokio::join!(self.bao.stop(Duration::ZERO), self.notifier.stop());
+        server.and(notifier)
     }
 }
 

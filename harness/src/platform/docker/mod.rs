@@ -118,7 +118,7 @@ impl DockerPlatform {
 
     fn request<I: Image>(&self, image: I, workload: &Workload) -> Result<ContainerRequest<I>> {
         let memory = if workload.program == Program::Bao { MEMORY_OF_BAO } else { MEMORY };
-        let port = workload.endpoint.as_ref().map(|endpoint| endpoint.listen.port());
+        let port = published(workload);
         let beside = self.beside(workload)?;
         let folder = self.folder.display().to_string();
         let mut request = image
@@ -172,12 +172,13 @@ impl DockerPlatform {
         workload: Workload,
     ) -> Result<Box<dyn Member>> {
         self.hand_over()?;
+        let port = published(&workload);
         let name = workload.name;
         let container = request.start().await.with_context(|| format!("failed to start the container {name}"))?;
-        let outside = match &workload.endpoint {
+        let outside = match port {
             None => None,
-            Some(endpoint) => {
-                let port = container.get_host_port_ipv4(endpoint.listen.port().tcp()).await;
+            Some(port) => {
+                let port = container.get_host_port_ipv4(port.tcp()).await;
                 Some(format!("127.0.0.1:{}", port.with_context(|| format!("failed to find the port of {name}"))?))
             }
         };
@@ -237,6 +238,11 @@ impl Platform for DockerPlatform {
     fn leaks(&self) -> Vec<String> {
         self.log.leaks()
     }
+}
+
+/// The port at which the harness has to find a workload, if it has to.
+fn published(workload: &Workload) -> Option<u16> {
+    workload.endpoint.as_ref().filter(|_| !workload.inside_only).map(|endpoint| endpoint.listen.port())
 }
 
 /// Whether the engine knows no such thing (any more), or is removing it (409) at this very moment.
