@@ -132,7 +132,7 @@ impl Binaries {
             let problem = format!("{} are not all in one of {}", PLUGINS.join(", "), CNI.join(", "));
             Unusable::new("CNI plugins", problem, "apt-get install containernetworking-plugins")
         })?;
-        let (version, release) = versions(&folder)?;
+        let (version, release) = remembered_versions(&folder, cache)?;
         Ok(Self { folder, etcd, cni: cni.to_owned(), version, release })
     }
 }
@@ -148,7 +148,34 @@ fn on_path(name: &str, path: &OsString) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Asks all five at once: each is a hundred megabytes to load.
+/// What the binaries said when they were asked; asked again when one of them is another. To ask them takes a second of
+/// processor time: each is a hundred megabytes to load.
+fn remembered_versions(folder: &Path, cache: &Path) -> Result<(Version, String)> {
+    let mut key = Sha256::new();
+    for name in KUBERNETES {
+        let file = folder.join(name);
+        let about = fs::metadata(&file).with_context(|| format!("failed to look at {}", file.display()))?;
+        key.update(format!("{} {} {} {}\n", file.display(), about.size(), about.ctime(), about.ctime_nsec()));
+    }
+    let remembered = cache.join("kubernetes-versions").join(&hex::encode(key.finalize())[..16]);
+    let known = fs::read_to_string(&remembered).ok();
+    if let Some(known) = known.as_deref().and_then(|text| Some((Version::read(text)?, release(text)))) {
+        return Ok(known);
+    }
+    let asked = versions(folder)?;
+    // Whoever cannot keep it asks again.
+    if fs::create_dir_all(cache.join("kubernetes-versions")).is_ok() {
+        let half = remembered.with_extension(std::process::id().to_string());
+        let _ = fs::write(&half, format!("Kubernetes v{}", asked.1)).and_then(|()| fs::rename(&half, &remembered));
+    }
+    Ok(asked)
+}
+
+fn release(text: &str) -> String {
+    text.trim().trim_start_matches("Kubernetes v").to_owned()
+}
+
+/// Asks all five at once.
 fn versions(folder: &Path) -> Result<(Version, String)> {
     let mut asked = Vec::new();
     for name in KUBERNETES {
@@ -174,7 +201,7 @@ fn versions(folder: &Path) -> Result<(Version, String)> {
             return Err(Unusable::new(place, problem, format!("use {OLDEST} or later")).into());
         }
         match &agreed {
-            None => agreed = Some((version, text.trim_start_matches("Kubernetes v").to_owned())),
+            None => agreed = Some((version, release(&text))),
             Some((first, _)) if *first != version => {
                 let problem = format!("it is of version {version}, and {} is of {first}", KUBERNETES[0]);
                 return Err(Unusable::new(place, problem, remedy).into());

@@ -21,7 +21,8 @@ pub(crate) const NODE: &str = "node";
 /// Who calls the API with a kubeconfig: file name, user, group.
 const CALLERS: [(&str, &str, &str); 5] = [
     ("admin", "admin", "system:masters"),
-    ("kube-controller-manager", "system:kube-controller-manager", ""),
+    // All rights at once: its own role, and those of its controllers, come only with the API server's readiness.
+    ("kube-controller-manager", "system:kube-controller-manager", "system:masters"),
     ("kube-scheduler", "system:kube-scheduler", ""),
     ("kube-proxy", "system:kube-proxy", ""),
     ("kubelet", "system:node:node", "system:nodes"),

@@ -72,7 +72,7 @@ impl Cluster {
         Component::ALL.into_iter().filter(|component| !runs(component)).collect()
     }
 
-    /// Says whether it is usable: everything runs, API, node and default ServiceAccount are there.
+    /// Says whether it is usable: everything runs, API, node and the default account of pods are there.
     ///
     /// # Errors
     /// What is not so.

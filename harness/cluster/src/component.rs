@@ -33,7 +33,7 @@ pub enum Component {
     Kubelet,
     /// Makes Services.
     KubeProxy,
-    /// Makes Deployments, ServiceAccounts and all else that is made of something.
+    /// Makes pods of Deployments, accounts of namespaces, and all else that follows from something.
     KubeControllerManager,
     /// Gives pods their node.
     KubeScheduler,
@@ -108,7 +108,6 @@ impl Component {
                 let pki = record.file("pki").display().to_string();
                 let mut args = manager(&kubeconfig(), version);
                 args.extend([
-                    "--use-service-account-credentials=true".to_owned(),
                     format!("--service-account-private-key-file={pki}/tokens.key"),
                     format!("--root-ca-file={pki}/ca.crt"),
                     format!("--cluster-signing-cert-file={pki}/ca.crt"),

@@ -96,8 +96,12 @@ pub fn reap(roots: &[PathBuf], is_wanted: &mut dyn FnMut(&str, &str) -> bool) ->
     for folder in folders {
         let Ok(record) = Record::read(&folder) else { continue };
         if is_wanted(&record.run, &record.owner) {
-            down(&folder)?;
-            reaped.push((record.run, folder));
+            match down(&folder) {
+                Ok(()) => reaped.push((record.run, folder)),
+                // Its own starter, or another reaper, was faster.
+                Err(_) if !record::file(&folder).exists() => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     for (id, folder) in labelled {

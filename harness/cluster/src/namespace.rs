@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result};
 
@@ -69,6 +70,8 @@ pub(crate) fn start(record: &Record) -> Result<Process> {
         let remedy = "run as root with CAP_SYS_ADMIN and CAP_NET_ADMIN; in a container, in a privileged one";
         return Err(Unusable::new("namespaces", format!("failed to make them: {}", last_words(&log)), remedy).into());
     };
+    // Somebody must collect it when it ends.
+    thread::spawn(move || child.wait());
     Ok(first)
 }
 

@@ -1,5 +1,6 @@
 //! What `/proc` says of processes: arguments, labels, start times.
 
+use std::fmt;
 use std::fs;
 use std::io;
 
@@ -57,6 +58,12 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything: count fields from its end.
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.pid, self.ticks)
+    }
 }
 
 /// Whether it runs, sleeps, or has ended: one letter (proc(5), field 3).

@@ -1,10 +1,11 @@
 //! Brings a cluster up: everything that can start at once does, and each wait is for the thing itself.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -28,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Folders under which a cluster has its own view of the machine.
 const HIDDEN: [&str; 2] = ["/run", "/var"];
+
+const ELSEWHERE: &str = "give another folder, below /tmp or /dev/shm: --folder FOLDER";
 
 /// What a cluster is made of, and for whom.
 #[derive(Clone, Debug)]
@@ -55,27 +58,27 @@ impl Cluster {
     /// time; the error holds its last words. Whatever was begun is gone again.
     pub async fn up(options: &Options, say: &dyn Fn(&str)) -> Result<Self> {
         check(options)?;
-        let folder = fs::canonicalize(&options.folder)
-            .with_context(|| format!("failed to find the folder {}", options.folder.display()))?;
+        let pause =
+            fs::canonicalize(&options.pause).with_context(|| format!("failed to find {}", options.pause.display()))?;
         let mut id = [0; 4];
-        File::open("/dev/urandom")
-            .and_then(|mut source| source.read_exact(&mut id))
-            .context("failed to read /dev/urandom")?;
+        let random = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut id));
+        random.context("failed to read /dev/urandom")?;
         let owner = match options.owner.as_str() {
-            "" => Process::of(std::process::id()).map(|me| format!("{}:{}", me.pid, me.ticks)).unwrap_or_default(),
+            "" => Process::of(std::process::id()).map(|me| me.to_string()).unwrap_or_default(),
             owner => owner.to_owned(),
         };
         let record = Record {
             id: hex::encode(id),
             run: options.run.clone(),
             owner,
-            folder,
+            folder: make_folder(&options.folder)?,
             binaries: options.binaries.clone(),
-            pause: fs::canonicalize(&options.pause).context("failed to find the program `pause`")?,
+            pause,
             block: None,
             init: None,
-            components: Default::default(),
+            components: BTreeMap::new(),
         };
+        // Before anything else is begun: whatever becomes of this process, there is something to go by.
         record.write()?;
         let mut cluster = Self { record };
         let deadline = Instant::now() + options.limit;
@@ -115,6 +118,11 @@ impl Cluster {
     async fn start_all(&mut self, deadline: Instant, say: &dyn Fn(&str)) -> Result<()> {
         let begun = Instant::now();
         let tell = |what: &str| say(&format!("{:5.2} s  {what}", begun.elapsed().as_secs_f64()));
+        for inner in ["pki", "config/cni", "logs", "memory"] {
+            let inner = self.record.file(inner);
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
+            made.with_context(|| format!("failed to make {}", inner.display()))?;
+        }
         cgroup::make(&self.record.id)?;
         self.record.init = Some(namespace::start(&self.record)?);
         self.record.write()?;
@@ -137,10 +145,21 @@ impl Cluster {
         deadline: Instant,
         tell: &dyn Fn(&str),
     ) -> Result<()> {
-        for component in [Component::Etcd, Component::KubeApiserver, Component::Containerd] {
+        let (api, version) = (Api::new(&self.record)?, self.record.binaries.version);
+        let (mut first, mut second) = (
+            vec![Component::Etcd, Component::KubeApiserver, Component::Containerd],
+            vec![Component::KubeControllerManager, Component::KubeProxy, Component::KubeScheduler],
+        );
+        // As long as the kubelet knew Docker it looks for one for five seconds. It needs nobody meanwhile; afterwards the API
+        // answers, as a rule. Later ones begin with the API, and would wait longer each time that it does not answer yet.
+        if version.has(24) {
+            second.insert(0, Component::Kubelet);
+        } else {
+            first.push(Component::Kubelet);
+        }
+        for component in first {
             self.spawn(component, Some(ended))?;
         }
-        let (api, version) = (Api::new(&self.record)?, self.record.binaries.version);
         let pause = ImageTar::of(PAUSE_IMAGE, &[("pause", self.record.pause.as_path())]).await?;
         let runtime = async {
             let socket = PathBuf::from(format!("/proc/{}/root{SOCKET}", self.record.init()?.pid));
@@ -155,13 +174,11 @@ impl Cluster {
             anyhow::Ok(())
         };
         tokio::try_join!(runtime, answers)?;
-        for component in [Component::Kubelet, Component::KubeProxy, Component::KubeScheduler] {
+        for component in second {
             self.spawn(component, Some(ended))?;
         }
-        // The controller manager ends when it may not do something yet: the default roles come with readiness.
         until("the API is ready", deadline, async || api.is_ready().await).await?;
         tell("the API is ready");
-        self.spawn(Component::KubeControllerManager, Some(ended))?;
         let node = async {
             until("the node is ready", deadline, async || api.has_node().await).await?;
             tell("the node is ready");
@@ -208,26 +225,29 @@ fn check(options: &Options) -> Result<()> {
         return Err(Unusable::new("user", problem, remedy).into());
     }
     let folder = &options.folder;
-    let place = || format!("folder {}", folder.display());
-    let elsewhere = "give another folder, below /tmp or /dev/shm: --folder FOLDER";
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
     if let Some(hidden) = HIDDEN.iter().find(|hidden| whole.starts_with(hidden)) {
         let problem = format!("a cluster sees a {hidden} of its own");
-        return Err(Unusable::new(place(), problem, elsewhere).into());
+        return Err(Unusable::new(place(folder), problem, ELSEWHERE).into());
     }
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         let remedy =
             "take it down, if it is a cluster: `cargo conformance cluster down --folder FOLDER`; or give another";
-        return Err(Unusable::new(place(), "something is in it already", remedy).into());
+        return Err(Unusable::new(place(folder), "something is in it already", remedy).into());
     }
-    let make = || -> std::io::Result<()> {
-        let mut private = fs::DirBuilder::new();
-        private.recursive(true).mode(0o700).create(folder)?;
+    Ok(())
+}
+
+/// Makes the folder of a cluster, for its owner alone, and returns its path without links.
+fn make_folder(folder: &Path) -> Result<PathBuf> {
+    let make = || -> std::io::Result<PathBuf> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        for inner in ["pki", "config/cni", "logs", "memory"] {
-            private.create(folder.join(inner))?;
-        }
-        Ok(())
+        fs::canonicalize(folder)
     };
-    make().map_err(|error| Unusable::new(place(), format!("failed to make it: {error}"), elsewhere).into())
+    make().map_err(|error| Unusable::new(place(folder), format!("failed to make it: {error}"), ELSEWHERE).into())
+}
+
+fn place(folder: &Path) -> String {
+    format!("folder {}", folder.display())
 }
