@@ -113,6 +113,14 @@ impl Machine {
             ),
             finding("docker", "the platform `docker`", docker, "start a Docker engine, or set DOCKER_HOST", true),
             finding("kubernetes", "the platform `kubernetes`", kubernetes, "set KUBECONFIG to a test cluster's", true),
+            finding(
+                "scratch",
+                "a cluster of our own (`cargo conformance cluster up`)",
+                scratch(),
+                "as root: ci/kubernetes.sh installs the rest and builds Kubernetes 1.20.2 once; or set KUBEBUILDER_ASSETS \
+                 to a folder with upstream's server binaries",
+                true,
+            ),
         ];
         Self { findings }
     }
@@ -212,6 +220,20 @@ pub(crate) async fn docker() -> Result<String, String> {
     });
     let version = asked.await.map_err(|_| "the engine does not answer".to_owned())??;
     Ok(format!("engine {}", version.version.unwrap_or_else(|| "of an unknown version".to_owned())))
+}
+
+/// The programs of a cluster of our own, or which is missing.
+fn scratch() -> Result<String, String> {
+    let cache = tools::cache_folder().map_err(|error| error.to_string())?;
+    let binaries =
+        cluster::Binaries::find(None, &cache).map_err(|error| match error.downcast::<cluster::Unusable>() {
+            Ok(unusable) => format!("{}: {}", unusable.place, unusable.problem),
+            Err(error) => format!("{error:#}"),
+        })?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(format!("Kubernetes {} is there, but only root may start it", binaries.release));
+    }
+    Ok(format!("Kubernetes {} in {}", binaries.release, binaries.folder.display()))
 }
 
 async fn kubernetes() -> Result<String, String> {

@@ -8,6 +8,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio_tar::{Builder, Header};
 
+use crate::error::Unusable;
+
 /// An image as an archive that `docker load` and `ctr images import` take: the same bytes for the same binaries.
 #[derive(Clone, Debug)]
 pub struct ImageTar {
@@ -42,6 +44,19 @@ impl ImageTar {
         append(&mut archive, "manifest.json", manifest.to_string().as_bytes()).await?;
         let bytes = archive.into_inner().await.context("failed to make the archive of an image")?;
         Ok(Self { name: name.to_owned(), bytes })
+    }
+
+    /// The archive of an image that somebody else made; it goes by the file's name until it is loaded.
+    ///
+    /// # Errors
+    /// [`Unusable`]: it cannot be read.
+    pub fn read(file: &Path) -> Result<Self> {
+        let name = file.display().to_string();
+        let bytes = fs::read(file).map_err(|error| {
+            let remedy = "name an archive as `docker save` writes it";
+            Unusable::new(name.clone(), format!("failed to read it: {error}"), remedy)
+        })?;
+        Ok(Self { name, bytes })
     }
 
     /// Its repository and tag, as a pod names it.

@@ -1,7 +1,7 @@
 //! Real clusters: two at once, killed starters, components that end, bad input; and that nothing is left of any.
 //!
 //! These need root and Kubernetes' binaries, and fail where these are missing: ask for them with
-//! `cargo nextest run --profile kubernetes`.
+//! `cargo nextest run --profile cluster`.
 
 mod support;
 

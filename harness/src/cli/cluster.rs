@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args as ClapArgs, Subcommand};
-use cluster::{Binaries, Cluster, Options, Unusable};
+use cluster::{Binaries, Cluster, ImageTar, Options, Unusable};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -21,12 +21,14 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Bring a cluster up, and print the line that points kubectl at it; it stays until it is taken down
+    /// Bring a cluster up, and print the lines that point a shell at it; it stays until it is taken down
     Up(Up),
     /// Take a cluster down: its processes, mounts, network, cgroups and its folder
     Down(Folder),
     /// Say whether a cluster is usable
     Status(Folder),
+    /// Put images where pods of a cluster find them
+    Load(Load),
 }
 
 #[derive(ClapArgs)]
@@ -34,6 +36,15 @@ struct Folder {
     /// The folder of the cluster, and of no other
     #[arg(long, value_name = "FOLDER")]
     folder: PathBuf,
+}
+
+#[derive(ClapArgs)]
+struct Load {
+    #[command(flatten)]
+    folder: Folder,
+    /// Archives as `docker save` writes them
+    #[arg(required = true, value_name = "ARCHIVE")]
+    archives: Vec<PathBuf>,
 }
 
 #[derive(ClapArgs)]
@@ -54,6 +65,7 @@ pub(super) async fn cluster(args: &Args) -> Result<u8> {
         Action::Up(args) => return up(args).await.map_err(bad_input),
         Action::Down(args) => down(args),
         Action::Status(args) => status(args).await,
+        Action::Load(args) => load(args).await,
     };
     done.map_err(bad_input)?;
     Ok(EXIT_PASSED)
@@ -74,6 +86,9 @@ async fn up(args: &Up) -> Result<u8> {
             let seconds = begun.elapsed().as_secs_f64();
             anstream::eprintln!("Kubernetes {} is usable after {seconds:.1} s", cluster.release());
             anstream::println!("export KUBECONFIG={}", cluster.kubeconfig().display());
+            let this = std::env::current_exe().context("failed to find this command's own path")?;
+            let load = format!("{} cluster load --folder {}", this.display(), cluster.folder().display());
+            anstream::println!("export CONFORMANCE_KUBERNETES_LOAD=\"{load}\"");
             return Ok(EXIT_PASSED);
         }
         _ = interrupt.recv() => 130,
@@ -94,6 +109,14 @@ async fn status(args: &Folder) -> Result<()> {
     let cluster = Cluster::open(&args.folder)?;
     cluster.check().await?;
     anstream::println!("Kubernetes {} is usable: KUBECONFIG={}", cluster.release(), cluster.kubeconfig().display());
+    Ok(())
+}
+
+async fn load(args: &Load) -> Result<()> {
+    let cluster = Cluster::open(&args.folder.folder)?;
+    for archive in &args.archives {
+        cluster.load(&ImageTar::read(archive)?).await?;
+    }
     Ok(())
 }
 
