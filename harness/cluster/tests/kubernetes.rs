@@ -169,6 +169,31 @@ fn binaries_of_kubernetes_that_will_not_do_are_bad_input(
 }
 
 #[test]
+fn binaries_of_kubernetes_come_out_of_upstreams_archive_once() {
+    let (home, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let inside = home.path().join("kubernetes/server/bin");
+    std::fs::create_dir_all(&inside).unwrap();
+    for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"] {
+        fake(&inside, name, "echo Kubernetes v1.34.1");
+    }
+    let archive = home.path().join("kubernetes-server-linux-amd64.tar.gz");
+    let mut tar = Command::new("tar");
+    tar.arg("-czf").arg(&archive).arg("-C").arg(home.path()).arg("kubernetes");
+    assert!(tar.status().unwrap().success());
+    let found = Binaries::find(Some(home.path()), cache.path()).unwrap();
+    assert_eq!(found.release, "1.34.1");
+    assert!(found.folder.starts_with(cache.path()) && found.folder.join("kubectl").is_file());
+    assert_eq!(Binaries::find(Some(home.path()), cache.path()).unwrap().folder, found.folder);
+
+    std::fs::write(&archive, "no archive").unwrap();
+    let error = Binaries::find(Some(home.path()), cache.path()).unwrap_err();
+    assert!(
+        error.downcast_ref::<Unusable>().is_some_and(|error| error.remedy.contains("download it again")),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_user_who_is_not_root_gets_no_kubernetes_cluster() {
     let error = Starter::as_nobody();
     assert!(error.contains("user: it may not make network interfaces"), "{error}");
