@@ -20,7 +20,6 @@ pub mod net;
 pub mod observations;
 pub mod platform;
 pub mod preflight;
-pub mod procfs;
 pub mod random;
 pub mod reach;
 pub mod ready;
@@ -32,3 +31,5 @@ pub mod target;
 pub mod tools;
 pub mod verdict;
 pub mod way;
+
+pub use cluster::procfs;

@@ -115,6 +115,14 @@ impl Machine {
             ),
             docker,
             finding("kubernetes", "the platform `kubernetes`", kubernetes, "set KUBECONFIG to a test cluster's", true),
+            finding(
+                "scratch",
+                "a cluster of our own (`cargo conformance cluster up`)",
+                scratch(),
+                "as root: ci/kubernetes.sh installs the rest and builds Kubernetes 1.20.2 once; or set KUBEBUILDER_ASSETS \
+                 to a folder with upstream's server binaries",
+                true,
+            ),
         ];
         Self { findings }
     }
@@ -216,6 +224,20 @@ pub(crate) async fn docker(asked_by: &str) -> Result<(), BadInput> {
         State::Missing(why) => Err(BadInput::new(asked_by, why, remedy)),
         State::Here(_) | State::Obtainable(_) => Ok(()),
     }
+}
+
+/// The programs of a cluster of our own, or which is missing.
+fn scratch() -> Result<String, String> {
+    let cache = tools::cache_folder().map_err(|error| error.to_string())?;
+    let binaries =
+        cluster::Binaries::find(None, &cache).map_err(|error| match error.downcast::<cluster::Unusable>() {
+            Ok(unusable) => format!("{}: {}", unusable.place, unusable.problem),
+            Err(error) => format!("{error:#}"),
+        })?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(format!("Kubernetes {} is there, but only root may start it", binaries.release));
+    }
+    Ok(format!("Kubernetes {} in {}", binaries.release, binaries.folder.display()))
 }
 
 async fn kubernetes() -> Result<String, String> {

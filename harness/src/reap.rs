@@ -62,6 +62,20 @@ pub async fn containers(only: Option<&str>) -> Result<Vec<(String, String)>> {
     docker::reap(|run, owner| only.is_none_or(|only| only == run) && !owner.is_alive()).await
 }
 
+/// Takes down clusters of our own whose run, or whose starter, has ended; of `only` this run, where it is given. Says
+/// which: run, cluster. One that was brought up to stay belongs to nobody and stays.
+///
+/// # Errors
+/// A cluster cannot be taken down.
+pub fn clusters(only: Option<&str>) -> Result<Vec<(String, String)>> {
+    let roots = [private_root(), std::env::temp_dir()];
+    let reaped = cluster::reap(&roots, &mut |run, owner| {
+        let ended = owner.parse::<Owner>().is_ok_and(|owner| !owner.is_alive());
+        ended && only.is_none_or(|only| only == run)
+    })?;
+    Ok(reaped.into_iter().map(|(run, folder)| (run, format!("the cluster in {}", folder.display()))).collect())
+}
+
 /// The same for a run whose cells have all ended, though its owner is still there: the caller.
 ///
 /// # Errors

@@ -129,25 +129,43 @@ pub fn prepare(say: &dyn Fn(&str)) -> Result<Tools> {
     Ok(Tools { conformance, probe, sidecar, standin, bao })
 }
 
-/// Builds probe, sidecar and stand-ins: static, optimised, as they go into containers. Cargo knows when there is nothing to do.
+/// Builds probe, sidecar and stand-ins.
 fn build_fixtures(say: &dyn Fn(&str)) -> Result<PathBuf> {
-    let target = target_folder().join("fixtures");
-    let folder = target.join(FIXTURE_TARGET).join("fixture");
-    if !folder.join("standin").exists() {
+    if !static_folder().join("standin").exists() {
         say("building probe, sidecar and stand-ins as static binaries (once; takes some minutes)");
     }
+    build_static(&["probe", "sidecar", "standins"])?;
+    Ok(static_folder())
+}
+
+/// Builds the first process of a pod, and of a cluster; returns where it is.
+///
+/// # Errors
+/// It does not build.
+pub fn build_pause() -> Result<PathBuf> {
+    build_static(&["pause"])?;
+    Ok(static_folder().join("pause"))
+}
+
+/// Where cargo puts what [`build_static`] builds.
+fn static_folder() -> PathBuf {
+    target_folder().join("fixtures").join(FIXTURE_TARGET).join("fixture")
+}
+
+/// Builds packages as they go into containers: static, optimised. Cargo knows when there is nothing to do.
+fn build_static(packages: &[&str]) -> Result<()> {
     let output = Command::new(cargo())
         .args(["build", "--quiet", "--locked", "--profile", "fixture", "--target", FIXTURE_TARGET])
-        .args(["--package", "probe", "--package", "sidecar", "--package", "standins"])
+        .args(packages.iter().flat_map(|package| ["--package", package]))
         .current_dir(workspace())
-        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_TARGET_DIR", target_folder().join("fixtures"))
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context("failed to start cargo")?;
-    ensure!(output.status.success(), "failed to build probe, sidecar and stand-ins: cargo says why above");
-    Ok(folder)
+    ensure!(output.status.success(), "failed to build {}: cargo says why above", packages.join(", "));
+    Ok(())
 }
 
 /// `bao`, else `vault`, as found on the path.

@@ -45,6 +45,7 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
     if args.images {
         reaped.images = crate::reap::images().await?;
     }
+    reaped.containers.extend(crate::reap::clusters(args.run.as_deref())?);
     // A run between two cells has neither processes nor private folders.
     for run in Run::list(&args.output.folder()).into_iter().filter(Run::is_alive) {
         let wanted = args.run.as_ref().is_none_or(|wanted| *wanted == run.id);
