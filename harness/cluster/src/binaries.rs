@@ -120,11 +120,7 @@ impl Binaries {
             .into());
         }
         let path = path();
-        for (name, package) in MACHINE {
-            if on_path(name, &path).is_none() && !(name == "etcd" && folder.join(name).is_file()) {
-                return Err(Unusable::new(name, "not found on the PATH", format!("apt-get install {package}")).into());
-            }
-        }
+        machine_has(&folder, &path)?;
         let etcd = folder.join("etcd");
         let etcd = if etcd.is_file() { etcd } else { on_path("etcd", &path).context("failed to find etcd")? };
         let cni = CNI.iter().map(Path::new).find(|folder| PLUGINS.iter().all(|name| folder.join(name).is_file()));
@@ -142,6 +138,16 @@ pub(crate) fn path() -> OsString {
     let own = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&own).chain(SYSTEM_PATH.map(PathBuf::from));
     std::env::join_paths(folders).unwrap_or(own)
+}
+
+/// Looks for what comes from this machine; etcd may also lie in the folder.
+fn machine_has(folder: &Path, path: &OsString) -> Result<(), Unusable> {
+    for (name, package) in MACHINE {
+        if on_path(name, path).is_none() && !(name == "etcd" && folder.join(name).is_file()) {
+            return Err(Unusable::new(name, "not found on the PATH", format!("apt-get install {package}")));
+        }
+    }
+    Ok(())
 }
 
 fn on_path(name: &str, path: &OsString) -> Option<PathBuf> {
@@ -256,6 +262,16 @@ mod tests {
     #[case("", None)]
     fn a_version_is_read_from_what_a_binary_says(#[case] text: &str, #[case] expected: Option<(u32, u32)>) {
         assert_eq!(Version::read(text), expected.map(|(major, minor)| Version { major, minor }));
+    }
+
+    #[test]
+    fn a_program_that_the_machine_lacks_is_named_with_its_package() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("nowhere").into_os_string();
+        let error = machine_has(folder.path(), &nowhere).unwrap_err();
+        assert_eq!((error.place.as_str(), error.remedy.as_str()), ("etcd", "apt-get install etcd-server"));
+        File::create(folder.path().join("etcd")).unwrap();
+        assert_eq!(machine_has(folder.path(), &nowhere).unwrap_err().place, "containerd");
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Authority {
     }
 }
 
-/// Writes all certificates, keys and kubeconfigs of a cluster below its folder; returns the admin's kubeconfig.
+/// Writes all certificates, keys and kubeconfigs of a cluster below its folder.
 ///
 /// # Errors
 /// The folder cannot be written.

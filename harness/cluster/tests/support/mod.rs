@@ -45,14 +45,14 @@ pub(crate) fn pause() -> PathBuf {
     target.join("x86_64-unknown-linux-gnu/fixture/pause")
 }
 
-/// A cluster in this folder that stays until it is taken down.
+/// A cluster in this folder; should a test fail, `cargo conformance reap` takes down what it leaves.
 pub(crate) fn options(folder: &Path) -> Options {
     Options {
         folder: folder.to_owned(),
         binaries: binaries(),
         pause: pause(),
-        run: String::new(),
-        owner: String::new(),
+        run: "cluster-tests".to_owned(),
+        owner: Process::of(std::process::id()).unwrap().to_string(),
         limit: Duration::from_secs(120),
     }
 }
@@ -205,9 +205,6 @@ impl Starter {
         };
         options.folder = folder;
         options.run = std::env::var(RUN).expect("a starter is told its run");
-        if !options.run.is_empty() {
-            options.owner = Process::of(std::process::id()).unwrap().to_string();
-        }
         match Cluster::up(&options, &|what| println!("{what}")).await {
             Ok(_) => println!("usable"),
             Err(error) => panic!("{error}"),
