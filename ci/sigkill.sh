@@ -29,6 +29,7 @@ left_of() {
 bad=0 seen=0 reaped=0
 for ((i = 1; i <= times; i++)); do
   # A session of its own, so that its process group is all of it.
+  : >"$output/err"
   setsid "$conformance" run --platform docker --check rotation --output "$output" >"$output/out" 2>"$output/err" &
   pid=$!
   run=
