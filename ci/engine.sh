@@ -5,7 +5,13 @@
 set -euo pipefail
 
 say() { printf 'engine: %s\n' "$*" >&2; }
-answers() { curl --silent --fail --max-time 5 --unix-socket "$1" http://engine/_ping >/dev/null 2>&1; }
+answers() {
+  if command -v curl >/dev/null; then
+    curl --silent --fail --max-time 5 --unix-socket "$1" http://engine/_ping >/dev/null 2>&1
+  else
+    DOCKER_HOST="unix://$1" timeout 5 docker version >/dev/null 2>&1
+  fi
+}
 
 [ $# -gt 0 ] || { say "what to run? ci/engine.sh COMMAND…"; exit 2; }
 host="${DOCKER_HOST:-unix:///var/run/docker.sock}"

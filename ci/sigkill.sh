@@ -8,7 +8,9 @@ cd "$(dirname "$0")/.."
 times="${1:-20}"
 conformance="${CONFORMANCE:-target/debug/conformance}"
 output="$(mktemp -d)"
-trap 'rm -rf "$output"' EXIT
+pid=
+# A run that is not killed yet when this script ends would go on by itself.
+trap '[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || true; rm -rf "$output"' EXIT
 # Through cargo's target folder, so that nothing is built while something is to be killed.
 [ -x "$conformance" ] || cargo build --quiet --locked --package harness --bin conformance
 
@@ -29,6 +31,7 @@ left_of() {
 bad=0 seen=0 reaped=0
 for ((i = 1; i <= times; i++)); do
   # A session of its own, so that its process group is all of it.
+  : >"$output/err"
   setsid "$conformance" run --platform docker --check rotation --output "$output" >"$output/out" 2>"$output/err" &
   pid=$!
   run=
@@ -45,7 +48,7 @@ for ((i = 1; i <= times; i++)); do
   fi
   moment="$((RANDOM % 12000))"
   sleep "$((moment / 1000)).$(printf '%03d' $((moment % 1000)))"
-  there="$(left_of "$run" | grep -v "^cell" | cut -d' ' -f1 | sort | uniq -c | tr -s ' \n' ' ')"
+  there="$(left_of "$run" | sed "/^cell/d" | cut -d' ' -f1 | sort | uniq -c | tr -s ' \n' ' ')"
   whole=
   if ((i % 2 == 0)); then
     whole=" with its cells"
@@ -54,6 +57,7 @@ for ((i = 1; i <= times; i++)); do
     kill -KILL "$pid"
   fi
   wait "$pid" 2>/dev/null || true
+  pid=
   # Cells whose run was killed notice it, and end what they began.
   for ((wait = 0; wait < 600; wait++)); do
     [ -n "$(cells_of "$run")" ] || break
