@@ -84,8 +84,8 @@ impl Platform for ProcessPlatform {
     }
 
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>> {
-        // Every process of a user sees every other: there is nothing to be put beside.
-        let Workload { name, program, endpoint, beside: _, args, env, secret_env } = workload;
+        // Every process of a user sees every other: there is nothing to be put beside, and no host that would keep it.
+        let Workload { name, program, endpoint, beside: _, keep: _, args, env, secret_env } = workload;
         let program = self.path(&program);
         let mut command = Command::new(&self.tools.conformance);
         command

@@ -265,6 +265,7 @@ impl Candidate for Aws {
                 "IAM's API was not called: the stand-in's control made the principals",
                 "harness/src/candidate/aws of this suite",
             ),
+            (Capability::OwnServers, Backend::Remote(_)) => super::NOT_OURS,
             _ => return None,
         };
         Some(Gap { reason: reason.into(), source })
@@ -307,6 +308,13 @@ impl Candidate for Aws {
         *version += 1;
         let logged_as = Some(version_id.context("failed to find the version's id in the answer")?);
         Ok(Written { version: *version, logged_as, sent, acknowledged })
+    }
+
+    async fn revive(&mut self) -> Result<()> {
+        match &self.backend {
+            Backend::Own { standin, .. } => standin.revive().await,
+            Backend::Remote(_) => Ok(()),
+        }
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {

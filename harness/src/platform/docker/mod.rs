@@ -3,7 +3,9 @@
 //! All containers of a cell share one folder in memory, bound at the path that it has on the host, and run as a user who
 //! may read it and nothing else: no root, no capabilities, no writable root filesystem.
 
+mod faults;
 mod image;
+mod logs;
 mod member;
 mod network;
 
@@ -15,16 +17,19 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
-use testcontainers::bollard::models::PortBinding;
+use testcontainers::bollard::models::{PortBinding, RestartPolicy, RestartPolicyNameEnum};
 use testcontainers::core::{IntoContainerPort, Mount};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
+use self::faults::Staged;
 use self::member::DockerMember;
 pub use self::network::{Network, reap};
 use super::log::Log;
 use super::{Endpoint, Member, Platform, Program, Workload};
+use crate::fault::Faults;
 use crate::files::below;
+use crate::net;
 use crate::redact::Redactor;
 use crate::run::Run;
 use crate::tools::Tools;
@@ -57,6 +62,7 @@ pub struct DockerPlatform {
     group: u32,
     ids: HashMap<String, String>,
     log: Log,
+    staged: Staged,
 }
 
 impl DockerPlatform {
@@ -74,6 +80,7 @@ impl DockerPlatform {
             group: own(rustix::process::getgid().as_raw()),
             ids: HashMap::new(),
             log: Log::new(logs, redactor)?,
+            staged: Staged::default(),
         })
     }
 
@@ -93,9 +100,18 @@ impl DockerPlatform {
         Ok(())
     }
 
-    fn request(&self, image: GenericImage, workload: &Workload) -> Result<ContainerRequest<GenericImage>> {
+    fn request(
+        &self,
+        image: GenericImage,
+        workload: &Workload,
+        hosts: Vec<String>,
+    ) -> Result<ContainerRequest<GenericImage>> {
         let memory = if workload.program == Program::Bao { MEMORY_OF_BAO } else { MEMORY };
         let port = workload.endpoint.as_ref().map(|endpoint| endpoint.listen.port());
+        // A port that the engine chooses is another one each time it starts the container.
+        let ip = net::own_loopback();
+        let (host_port, ip) = (net::free_port(ip)?.to_string(), ip.to_string());
+        let keep = workload.keep;
         let beside = match &workload.beside {
             None => None,
             Some(name) => {
@@ -125,11 +141,19 @@ impl DockerPlatform {
                 host.pid_mode.clone_from(&beside);
                 // For the harness alone: nobody else reaches it from outside the network of the cell.
                 host.port_bindings = port.map(|port| {
-                    let loopback = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(String::new()) };
+                    let loopback = PortBinding { host_ip: Some(ip.clone()), host_port: Some(host_port.clone()) };
                     HashMap::from([(format!("{port}/tcp"), Some(vec![loopback]))])
                 });
                 host.publish_all_ports = Some(false);
+                host.extra_hosts = Some(hosts.clone());
+                host.restart_policy = keep.then_some(RestartPolicy {
+                    name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                    maximum_retry_count: None,
+                });
             });
+        if let Some(volume) = self.staged.volume() {
+            request = request.with_mount(volume);
+        }
         if let Some(port) = port {
             request = request.with_mapped_port(0, port.tcp());
         }
@@ -167,21 +191,44 @@ impl Platform for DockerPlatform {
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>> {
         let image = image::of(self.network.docker(), &workload.program, &self.tools).await?;
         self.hand_over()?;
-        let request = self.request(image, &workload)?;
+        let hosts = self.open_doors().await?;
+        let request = self.request(image, &workload, hosts)?;
         let name = workload.name;
         let container = request.start().await.with_context(|| format!("failed to start the container {name}"))?;
         let outside = match &workload.endpoint {
             None => None,
             Some(endpoint) => {
                 let port = container.get_host_port_ipv4(endpoint.listen.port().tcp()).await;
-                Some(format!("127.0.0.1:{}", port.with_context(|| format!("failed to find the port of {name}"))?))
+                let port = port.with_context(|| format!("failed to find the port of {name}"))?;
+                Some(format!("{}:{port}", net::own_loopback()))
             }
         };
         self.ids.insert(name.clone(), container.id().to_owned());
-        Ok(Box::new(DockerMember::new(name, container, outside, &self.log)))
+        let kept = workload.keep.then(|| self.network.docker().clone());
+        Ok(Box::new(DockerMember::new(name, container, outside, &self.log, kept)))
     }
 
     fn leaks(&self) -> Vec<String> {
         self.log.leaks()
+    }
+
+    async fn shared_processes(&mut self, container: &str) -> Result<Option<String>> {
+        // Processes that are seen from another container end with that container's first one. So that one is nobody's: it
+        // only stays, as a pod's does. The smallest program that stays will do.
+        let name = format!("{container}.processes");
+        self.keep_up(&name).await?;
+        Ok(Some(name))
+    }
+
+    fn values(&self) -> &Path {
+        self.staged.values().unwrap_or(&self.folder)
+    }
+
+    fn faults(&mut self) -> Option<&mut dyn Faults> {
+        Some(self)
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.unstage().await
     }
 }

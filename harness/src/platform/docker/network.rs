@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::models::NetworkCreateRequest;
 use testcontainers::bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveVolumeOptions,
 };
 use testcontainers::core::client::docker_client_instance;
 
@@ -65,7 +66,7 @@ impl Network {
     }
 }
 
-/// Removes containers and networks of the runs that `is_wanted` names, and says which. Where no engine answers there are
+/// Removes containers, volumes and networks of the runs that `is_wanted` names, and says which. Where no engine answers there are
 /// none.
 ///
 /// # Errors
@@ -90,6 +91,16 @@ pub async fn reap(mut is_wanted: impl FnMut(&str, Owner) -> bool) -> Result<Vec<
             // Its own cell, or another reaper, was faster.
             Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error).with_context(|| format!("failed to remove the container {name}")),
+        }
+    }
+    let all = ListVolumesOptionsBuilder::new().filters(&labelled).build();
+    let volumes = docker.list_volumes(Some(all)).await.context("failed to list volumes")?.volumes;
+    for volume in volumes.into_iter().flatten() {
+        let Some(run) = wanted(Some(volume.labels)) else { continue };
+        match docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await {
+            Ok(()) => removed.push((run, format!("volume {}", volume.name))),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error).with_context(|| format!("failed to remove the volume {}", volume.name)),
         }
     }
     let all = ListNetworksOptionsBuilder::new().filters(&labelled).build();
