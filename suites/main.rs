@@ -9,9 +9,11 @@ mod command;
 mod complete;
 mod delivery;
 mod docker;
+mod engine;
 mod hygiene;
 mod interrupted;
 mod judged;
+mod network;
 mod provision;
 mod redaction;
 mod remote;
@@ -184,3 +186,25 @@ fn restart_alone(#[case] place: Place) {}
 #[case::onepassword_docker_redeploy(crate::onepassword_docker(DeliveryId::Redeploy))]
 #[case::aws_docker_redeploy(crate::aws_docker(DeliveryId::Redeploy))]
 fn redeploy_alone(#[case] place: Place) {}
+
+/// A check that only containers can be held to, where the app stays when its sidecar goes.
+#[template]
+#[rstest]
+#[case::vault_docker_reload(crate::vault_docker(DeliveryId::Reload))]
+#[case::doppler_docker_reload(crate::doppler_docker(DeliveryId::Reload))]
+#[case::onepassword_docker_reload(crate::onepassword_docker(DeliveryId::Reload))]
+#[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
+fn containers_reloaded(#[case] place: Place) {}
+
+/// A check that only containers can be held to, however values reach the app.
+#[template]
+#[rstest]
+#[case::vault_docker_reload(crate::vault_docker(DeliveryId::Reload))]
+#[case::vault_docker_restart(crate::vault_docker(DeliveryId::Restart))]
+#[case::doppler_docker_reload(crate::doppler_docker(DeliveryId::Reload))]
+#[case::doppler_docker_restart(crate::doppler_docker(DeliveryId::Restart))]
+#[case::onepassword_docker_reload(crate::onepassword_docker(DeliveryId::Reload))]
+#[case::onepassword_docker_restart(crate::onepassword_docker(DeliveryId::Restart))]
+#[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
+#[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
+fn containers(#[case] place: Place) {}

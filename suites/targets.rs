@@ -175,6 +175,7 @@ async fn what_a_killed_run_left_on_a_target_is_reaped(#[case] candidate: Candida
         platform: Box::new(platform.unwrap()),
         tools: &run.tools,
         redactor: &Default::default(),
+        durable: false,
         user_agent: "suites".into(),
     };
     let mut killed = harness::candidate::open(candidate, setup).await.unwrap();

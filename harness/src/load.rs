@@ -40,6 +40,14 @@ impl Load {
     /// # Errors
     /// No HTTP client can be made.
     pub fn start(address: &str, name: &str, clients: usize) -> Result<Self> {
+        Self::at_pace(address, name, clients, PACE)
+    }
+
+    /// The same, with this time between two requests of one client.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub fn at_pace(address: &str, name: &str, clients: usize, pace: Duration) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (answering, answered) = watch::channel(String::new());
         let url = format!("{address}/observation");
@@ -52,7 +60,7 @@ impl Load {
                 .tcp_nodelay(true);
             let http = http.build().context("failed to make an HTTP client")?;
             let client = Client { http, url: url.clone(), name: name.to_owned(), answering: answering.clone() };
-            Ok(tokio::spawn(client.send(stopped.clone())))
+            Ok(tokio::spawn(client.send(pace, stopped.clone())))
         });
         Ok(Self { stop, answered, clients: clients.collect::<Result<_>>()? })
     }
@@ -85,8 +93,8 @@ struct Client {
 }
 
 impl Client {
-    async fn send(self, stopped: watch::Receiver<bool>) -> Vec<Request> {
-        let mut pace = interval(PACE);
+    async fn send(self, pace: Duration, stopped: watch::Receiver<bool>) -> Vec<Request> {
+        let mut pace = interval(pace);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut requests = Vec::new();
         while !*stopped.borrow() {

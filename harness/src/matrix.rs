@@ -38,7 +38,7 @@ pub fn cells() -> Vec<Cell> {
     for (candidate, platform) in PLACES {
         for check in check::ALL {
             for delivery in DeliveryId::offered_by(candidate, platform) {
-                if check.about().spread.holds_for(*delivery) {
+                if check.about().spread.holds_for(platform, *delivery) {
                     cells.push(Cell::new(check.about().id, Place::new(candidate, platform, *delivery)));
                 }
             }

@@ -2,6 +2,8 @@
 //!
 //! A check sees only this; vendors, platforms and deliveries stay behind it.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -14,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::candidate::{self, Access, AuditEntry, Candidate, Capability, Gap, PROBED_NAME, Reader, Setup, Written};
 use crate::cell::{Cell, DeliveryId, Environment, PlatformId};
-use crate::check::Trace;
+use crate::check::{self, Trace};
 use crate::delivery::{self, Delivery, Deployment, Scene};
 use crate::evidence::{Record, Sample, millis};
 use crate::files::{PrivateFolder, write_private};
@@ -137,6 +139,7 @@ impl Way {
             platform: lay("backend")?,
             tools: &run.tools,
             redactor: &redactor,
+            durable: check::by_id(&cell.check).is_some_and(|it| it.about().needs.contains(&Capability::KeepsState)),
             user_agent,
         };
         let candidate = candidate::open(cell.place.candidate, setup).await?;
@@ -490,7 +493,7 @@ impl Way {
     /// Something is left behind; the error says what.
     pub async fn end(&mut self) -> Result<()> {
         let stopped = self.stop_containers().await;
-        let removed = self.candidate.remove().await;
+        let removed = self.platform.end().await.and(self.candidate.remove().await);
         // What was logged is in the files from here on; whether it leaked is for the check to say that asks.
         self.leaks();
         let unlinked = match &self.network {

@@ -46,6 +46,8 @@ pub(super) enum Tamper {
     OneValueForAll,
     /// It lets readers write.
     ReadersWrite,
+    /// With the first rotation the env file loses what it held.
+    EmptiesEnvFile,
     /// What tells sidecars of rotations falls silent with the first one.
     TriggerCutOff,
 }
@@ -111,6 +113,11 @@ impl Candidate for Tampered {
             }
             _ => {}
         }
+        if self.is(Tamper::EmptiesEnvFile) && !first {
+            for reader in self.readers.values() {
+                std::fs::write(reader.folder.join(format!("{}.env", reader.container)), "")?;
+            }
+        }
         if self.is(Tamper::TriggerCutOff)
             && !first
             && let Some(door) = self.door.take()
@@ -125,6 +132,10 @@ impl Candidate for Tampered {
             self.inner.write(environment, &old).await?;
         }
         Ok(written)
+    }
+
+    async fn revive(&mut self) -> Result<()> {
+        self.inner.revive().await
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {

@@ -51,7 +51,14 @@ pub enum Capability {
     AuditConceals,
     /// It has identities that may read one environment and nothing else.
     ScopedReaders,
+    /// The run started its servers, so that it may harm them.
+    OwnServers,
+    /// Its servers, once stopped, can be started again with their state.
+    KeepsState,
 }
+
+/// The gap where somebody else runs the servers: reason and source.
+const NOT_OURS: (&str, &str) = ("its servers are not the run's own to be stopped or cut off", "the target file");
 
 /// A capability that a candidate does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,6 +246,8 @@ pub struct Setup<'a> {
     pub tools: &'a Tools,
     /// Is told every credential.
     pub redactor: &'a Redactor,
+    /// Whether what is started is to keep its state when it is stopped and started again.
+    pub durable: bool,
     /// How calls name themselves: an entry of the audit log can be tied to a cell.
     pub user_agent: String,
 }
@@ -299,6 +308,9 @@ pub trait Candidate {
 
     /// Writes every value of the cell's secret in one environment: its creation, or a rotation.
     async fn write(&mut self, environment: Environment, values: &Values) -> Result<Written>;
+
+    /// Does what an operator does after the servers were started again, and waits until they serve.
+    async fn revive(&mut self) -> Result<()>;
 
     /// Makes the least-privilege identity of a container.
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader>;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Setup;
 use super::api::text;
 use crate::platform::{Member, Platform, Program, Workload, tail};
+use crate::ready;
 
 /// A stand-in answers in milliseconds; this is for a machine in trouble, or a container.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -46,6 +47,9 @@ impl Standin {
             arguments.push("--allow-remote".into());
         }
         arguments.extend(["--credentials-file".to_owned(), credentials_file.display().to_string()]);
+        if setup.durable {
+            arguments.extend(["--state".to_owned(), platform.folder().join("state").display().to_string()]);
+        }
         arguments.extend(args.iter().map(ToString::to_string));
         let inside = format!("http://{}", endpoint.inside);
         let workload = Workload {
@@ -86,6 +90,15 @@ impl Standin {
         let status = answer.status();
         ensure!(status.is_success(), "failed to tell the stand-in: {verb} answered {status}");
         answer.json().await.map_err(reqwest::Error::without_url).context("failed to understand the stand-in")
+    }
+
+    /// Waits until it serves after it was started again.
+    pub(super) async fn revive(&self) -> Result<()> {
+        // Any answer will do: this is about somebody being there.
+        ready::until("the stand-in to answer", START_LIMIT, async || {
+            Ok(self.http.get(&self.outside).send().await.ok().map(drop))
+        })
+        .await
     }
 
     /// Stops it, and with it all that it knew.

@@ -8,6 +8,7 @@ mod audit_rotation;
 mod delivery_byte_exact;
 mod delivery_initial;
 mod hygiene_leak;
+mod network;
 mod provision;
 mod rotation_burst;
 mod rotation_downtime;
@@ -27,7 +28,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::candidate::{AuditEntry, Capability};
-use crate::cell::{DeliveryId, Reach};
+use crate::cell::{DeliveryId, PlatformId, Reach};
 use crate::verdict::Judgement;
 use crate::way::Way;
 
@@ -77,7 +78,7 @@ impl Question {
     }
 }
 
-/// Under which deliveries a check is held.
+/// Under which deliveries a check is held, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
     /// Under every delivery.
@@ -86,15 +87,18 @@ pub enum Spread {
     Rotating,
     /// Under this one alone: the answer does not depend on the delivery, or only this one makes the claim.
     Only(DeliveryId),
+    /// Under these on one platform: no other has what the check needs.
+    On(PlatformId, &'static [DeliveryId]),
 }
 
 impl Spread {
-    /// Whether the check is held under a delivery.
-    pub fn holds_for(self, delivery: DeliveryId) -> bool {
+    /// Whether the check is held under a delivery on a platform.
+    pub fn holds_for(self, platform: PlatformId, delivery: DeliveryId) -> bool {
         match self {
             Self::Every => true,
             Self::Rotating => delivery.reach() != Reach::Nothing,
             Self::Only(only) => delivery == only,
+            Self::On(only, deliveries) => platform == only && deliveries.contains(&delivery),
         }
     }
 }
@@ -168,7 +172,7 @@ fn unlogged(way: &Way, faults: &[String], held: &str) -> Option<Judgement> {
 }
 
 /// Every check, in the order of the reports.
-pub const ALL: [&dyn Check; 16] = [
+pub const ALL: [&dyn Check; 26] = [
     &provision::EndToEnd,
     &delivery_initial::InitialValue,
     &delivery_byte_exact::ByteExact,
@@ -185,6 +189,16 @@ pub const ALL: [&dyn Check; 16] = [
     &scope_same_name::SameName,
     &scope_write::ReaderCannotWrite,
     &hygiene_leak::NoLeak,
+    &network::BACKEND_UNREACHABLE,
+    &network::BACKEND_SLOW,
+    &network::LOSSY,
+    &network::RESET,
+    &network::DNS_GONE,
+    &network::BACKEND_RESTARTED,
+    &network::BACKEND_PAUSED,
+    &network::SIDECAR_KILLED,
+    &network::PROBE_KILLED,
+    &network::DISK_FULL,
 ];
 
 /// The check with this id.

@@ -82,7 +82,7 @@ fn judge(order: &[String], arrived: bool, requests: &[Request]) -> Judgement {
 }
 
 /// A request that started after another had its answer, and was answered by an older value.
-fn stale(order: &[String], requests: &[Request]) -> Option<String> {
+pub(super) fn stale(order: &[String], requests: &[Request]) -> Option<String> {
     let place = |request: &Request| {
         let digest = request.outcome.as_ref().ok()?;
         order.iter().position(|written| written == digest)

@@ -52,6 +52,11 @@ impl Scene<'_> {
         self.platform.folder().join(format!("{}.{ending}", self.reader.container))
     }
 
+    /// A file of this container where its values are.
+    fn value_file(&self, ending: &str) -> PathBuf {
+        self.platform.values().join(format!("{}.{ending}", self.reader.container))
+    }
+
     /// The name of the sidecar.
     fn sidecar(&self) -> String {
         format!("{}.sidecar", self.reader.container)
@@ -138,6 +143,14 @@ impl Deployment {
     fn follow(&mut self, used: TriggerUse, status: UnboundedReceiver<Line>) {
         self.trigger = Some(used);
         self.status = Some(status);
+    }
+
+    /// What the sidecar has said since it was asked last, where there is one. What is taken here does not count for
+    /// [`Self::lost_trigger`].
+    pub fn said(&mut self) -> Vec<Event> {
+        let status = self.status.as_mut();
+        let lines = status.into_iter().flat_map(|status| std::iter::from_fn(|| status.try_recv().ok()));
+        lines.filter_map(|line| Some(Status::parse(&line.text).ok()?.event)).collect()
     }
 
     /// Why the trigger was lost, if it was: a sidecar without one asks again and again, and would pass for one that is told.

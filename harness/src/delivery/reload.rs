@@ -15,13 +15,16 @@ use crate::evidence::TriggerUse;
 use crate::files::write_private;
 use crate::platform::{Endpoint, Member, Program, Workload, line, take_err, take_out};
 
+/// The app's port where a platform lets it choose.
+const PORT: u16 = 8000;
+
 /// The sidecar beside the app, told of rotations by this trigger.
 pub(super) struct Reload(pub(super) Choice);
 
 #[async_trait(?Send)]
 impl Delivery for Reload {
     async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
-        let (env_file, pid_file) = (scene.file("env"), scene.file("pid"));
+        let (env_file, pid_file) = (scene.value_file("env"), scene.value_file("pid"));
         let (trigger, config) = scene.trigger(self.0).await?;
         let deliver = DeliverConfig {
             names: scene.names.to_vec(),
@@ -30,7 +33,7 @@ impl Delivery for Reload {
             delivery: DeliveryConfig::Reload(ReloadConfig { env_file: env_file.clone(), pid_file: pid_file.clone() }),
         };
         // The app is started when its file is there, as an init container sees to it…
-        let mut first = start_sidecar(scene, &deliver, None, None).await?;
+        let mut first = start_sidecar(scene, &deliver, None, None, false).await?;
         line(first.as_mut(), "the rendered env file", scene.deadline, |text| {
             matches!(Status::parse(text).ok()?.event, Event::Rendered { .. }).then_some(())
         })
@@ -39,13 +42,20 @@ impl Delivery for Reload {
         let mut probe = scene.probe();
         probe.env.insert("PROBE_ENV_FILE".into(), env_file.display().to_string());
         probe.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());
-        let beside = probe.name.clone();
+        let endpoint = scene.platform.endpoint(&probe.name, PORT)?;
+        probe.env.insert("PROBE_LISTEN".into(), endpoint.listen.to_string());
+        probe.endpoint = Some(endpoint);
+        probe.keep = true;
+        probe.beside = scene.platform.shared_processes(&scene.reader.container).await?;
+        let beside = probe.beside.clone();
         let mut probe = scene.platform.start(probe).await?;
         // …and the sidecar that stays is started beside the app, whose process it signals.
-        let mut sidecar = start_sidecar(scene, &deliver, None, Some(beside)).await?;
+        let mut sidecar = start_sidecar(scene, &deliver, None, beside, true).await?;
         told(sidecar.as_mut(), trigger, scene.deadline).await?;
         let (out, status) = (take_out(probe.as_mut()), take_err(sidecar.as_mut()));
+        let address = probe.outside().map(|address| format!("http://{address}"));
         let mut deployment = Deployment::new(out, vec![sidecar, probe]);
+        deployment.address = address;
         deployment.follow(TriggerUse::of(trigger, &deliver), status);
         deployment.secret_files.push(env_file);
         Ok(deployment)
@@ -67,12 +77,13 @@ pub(super) async fn told(sidecar: &mut dyn Member, trigger: Trigger, deadline: I
     .await
 }
 
-/// Starts the sidecar with this configuration, beside another member where it is to signal it.
+/// Starts the sidecar with this configuration, beside another member where it is to signal it, to be kept or not.
 pub(super) async fn start_sidecar(
     scene: &mut Scene<'_>,
     deliver: &DeliverConfig,
     endpoint: Option<Endpoint>,
     beside: Option<String>,
+    keep: bool,
 ) -> Result<Box<dyn Member>> {
     let config = scene.file("deliver.toml");
     write_private(&config, &toml::to_string(deliver)?)?;
@@ -81,6 +92,7 @@ pub(super) async fn start_sidecar(
         program: Program::Sidecar,
         endpoint,
         beside,
+        keep,
         args: vec!["deliver".into(), "--config".into(), config.display().to_string()],
         ..Workload::default()
     };

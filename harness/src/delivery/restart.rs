@@ -40,7 +40,7 @@ impl Delivery for Restart {
                 drain_timeout_ms: LIMIT_MS,
             }),
         };
-        let mut sidecar = start_sidecar(scene, &deliver, Some(endpoint), None).await?;
+        let mut sidecar = start_sidecar(scene, &deliver, Some(endpoint), None, true).await?;
         // A sidecar that fell back to asking must not pass for one that is told.
         let (listens, told) = (Cell::new(false), Cell::new(trigger == Trigger::VersionPoll));
         line(sidecar.as_mut(), "the front listening and the subscription", scene.deadline, |text| {

@@ -16,6 +16,8 @@ use secrecy::SecretString;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
+use crate::fault::Faults;
+
 /// What a workload runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Program {
@@ -98,6 +100,9 @@ pub struct Workload {
     pub inside_only: bool,
     /// The member whose processes it sees and may signal, where a platform keeps processes apart.
     pub beside: Option<String>,
+    /// Whether the platform starts it anew when it ends by itself, as a host does with a restart policy. Plain processes have
+    /// no such host.
+    pub keep: bool,
     /// Arguments; never a secret, anyone on the machine can list them.
     pub args: Vec<String>,
     /// Environment that anyone may know.
@@ -161,6 +166,11 @@ pub trait Platform {
     /// The folder that every member sees; its owner alone may read it.
     fn folder(&self) -> &Path;
 
+    /// The folder for what changes with every rotation: the env file, and what belongs to it.
+    fn values(&self) -> &Path {
+        self.folder()
+    }
+
     /// Where a program is, as members see it.
     fn path(&self, program: &Program) -> PathBuf;
 
@@ -172,6 +182,13 @@ pub trait Platform {
         bail!("failed to name an image: no platform but `docker` has images")
     }
 
+    /// The member beside which the parts of a container are to be started so that they see and may signal each other, and none
+    /// goes with another; none where every process sees every other anyway.
+    async fn shared_processes(&mut self, container: &str) -> Result<Option<String>> {
+        let _ = container;
+        Ok(None)
+    }
+
     /// Starts a workload.
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>>;
 
@@ -180,6 +197,15 @@ pub trait Platform {
 
     /// Places where the platform itself shows a secret of the cell, whichever of its members is there at the moment.
     async fn exposed(&self) -> Result<Vec<Exposure>>;
+    /// What can be done to the cell, on a platform that can.
+    fn faults(&mut self) -> Option<&mut dyn Faults> {
+        None
+    }
+
+    /// Removes what it put beside the members by itself; they are stopped already.
+    async fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Takes the lines of standard output away from a member, for somebody who follows them to the end.

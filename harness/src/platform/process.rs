@@ -84,8 +84,8 @@ impl Platform for ProcessPlatform {
     }
 
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>> {
-        // Every process of a user sees every other: there is nothing to be put beside.
-        let Workload { name, program, endpoint, inside_only: _, beside: _, args, env, secret_env, container } =
+        // Every process of a user sees every other: there is nothing to be put beside, and no host that would keep it.
+        let Workload { name, program, endpoint, inside_only: _, beside: _, keep: _, args, env, secret_env, container } =
             workload;
         ensure!(container.is_none(), "failed to start {name}: the platform `process` has no containers");
         let program = self.path(&program);

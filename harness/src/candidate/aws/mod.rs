@@ -245,8 +245,9 @@ impl Candidate for Aws {
     }
 
     fn gap(&self, capability: Capability) -> Option<Gap> {
-        let (reason, source) = match capability {
-            Capability::Webhook => ("AWS sends events, not webhooks", "docs.aws.amazon.com/secretsmanager"),
+        let (reason, source) = match (capability, &self.backend) {
+            (Capability::Webhook, _) => ("AWS sends events, not webhooks", "docs.aws.amazon.com/secretsmanager"),
+            (Capability::OwnServers, Backend::Remote(_)) => super::NOT_OURS,
             _ => return None,
         };
         Some(Gap { reason: reason.into(), source })
@@ -295,6 +296,13 @@ impl Candidate for Aws {
         *version += 1;
         let logged_as = Some(version_id.context("failed to find the version's id in the answer")?);
         Ok(Written { version: *version, logged_as, sent, acknowledged })
+    }
+
+    async fn revive(&mut self) -> Result<()> {
+        match &self.backend {
+            Backend::Own { standin, .. } => standin.revive().await,
+            Backend::Remote(_) => Ok(()),
+        }
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {

@@ -241,9 +241,13 @@ impl Candidate for Doppler {
             Capability::Webhook if matches!(&self.backend, Backend::Remote(Remote { webhooks: None, .. })) => {
                 ("nothing receives webhooks: the target has no `webhooks`", "the target file")
             }
-            Capability::Webhook | Capability::ProvisionByApi | Capability::AuditWrites | Capability::ScopedReaders => {
-                return None;
-            }
+            Capability::OwnServers if matches!(&self.backend, Backend::Remote(_)) => super::NOT_OURS,
+            Capability::Webhook
+            | Capability::ProvisionByApi
+            | Capability::AuditWrites
+            | Capability::ScopedReaders
+            | Capability::OwnServers
+            | Capability::KeepsState => return None,
         };
         Some(Gap { reason: reason.into(), source })
     }
@@ -279,6 +283,13 @@ impl Candidate for Doppler {
         let version = self.versions.entry(environment).or_default();
         *version += 1;
         Ok(Written { version: *version, logged_as: None, sent: reply.sent, acknowledged: reply.answered })
+    }
+
+    async fn revive(&mut self) -> Result<()> {
+        match &self.backend {
+            Backend::Own { standin, .. } => standin.revive().await,
+            Backend::Remote(_) => Ok(()),
+        }
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {

@@ -249,7 +249,10 @@ impl Candidate for Onepassword {
                 "docs/openapi/spec.yaml 1.7.1 and README of github.com/1Password/connect",
             ),
             Capability::Webhook => ("Connect sends nothing by itself", "docs/openapi/spec.yaml 1.7.1"),
+            Capability::OwnServers if matches!(&self.backend, Backend::Remote(_)) => super::NOT_OURS,
             Capability::AuditWrites
+            | Capability::OwnServers
+            | Capability::KeepsState
             | Capability::AuditReads
             | Capability::AuditDenials
             | Capability::AuditConceals
@@ -289,6 +292,13 @@ impl Candidate for Onepassword {
         let version = reply.body["version"].as_u64().context("failed to find the version in the answer")?;
         let logged_as = Some(version.to_string());
         Ok(Written { version, logged_as, sent: reply.sent, acknowledged: reply.answered })
+    }
+
+    async fn revive(&mut self) -> Result<()> {
+        match &self.backend {
+            Backend::Own(standin) => standin.revive().await,
+            Backend::Remote(_) => Ok(()),
+        }
     }
 
     async fn reader(&mut self, environment: Environment, container: &str, folder: &Path) -> Result<Reader> {

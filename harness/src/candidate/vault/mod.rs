@@ -131,7 +131,7 @@ impl Vault {
             return Ok(vault);
         }
         let bao = &setup.tools.bao;
-        let server = Server::start(setup.platform, bao).await?;
+        let server = Server::start(setup.platform, bao, setup.durable).await?;
         let admin = Api::new(&DIALECT, &server.outside, Some(&fs::read(&server.ca_file)?), &setup.user_agent)?;
         let admin = admin.redacting(setup.redactor);
         Ok(Self {
@@ -211,7 +211,7 @@ impl Vault {
 
     /// Mounts and AppRole exist on a server that somebody else runs; on one of our own they have to be made.
     async fn furnish(&mut self) -> Result<()> {
-        let Backend::Own { server, .. } = &self.backend else { return Ok(()) };
+        let Backend::Own { server, .. } = &mut self.backend else { return Ok(()) };
         let root = server.initialise(&self.admin).await?;
         self.admin = self.admin.with_token(root);
         for environment in Environment::ALL {
@@ -308,10 +308,14 @@ impl Candidate for Vault {
     }
 
     fn gap(&self, capability: Capability) -> Option<Gap> {
-        (capability == Capability::Webhook).then(|| Gap {
-            reason: "OpenBao sends its audit stream, not signed webhooks".into(),
-            source: "openbao.org/docs/audit/http",
-        })
+        let (reason, source) = match (capability, &self.backend) {
+            (Capability::Webhook, _) => {
+                ("OpenBao sends its audit stream, not signed webhooks", "openbao.org/docs/audit/http")
+            }
+            (Capability::OwnServers, Backend::Remote(_)) => super::NOT_OURS,
+            _ => return None,
+        };
+        Some(Gap { reason: reason.into(), source })
     }
 
     fn steps(&self) -> Vec<String> {
@@ -338,6 +342,13 @@ impl Candidate for Vault {
         let (role_id, secret_id) = self.credentials(&role, self.rotator()).await?;
         self.rotator = Some(self.login(&role_id, &secret_id).await?);
         Ok(())
+    }
+
+    async fn revive(&mut self) -> Result<()> {
+        match &self.backend {
+            Backend::Own { server, .. } => server.unseal(&self.admin).await,
+            Backend::Remote(_) => Ok(()),
+        }
     }
 
     async fn write(&mut self, environment: Environment, values: &Values) -> Result<Written> {

@@ -1,7 +1,7 @@
 //! An OpenBao server of the cell's own: TLS on loopback, not in dev mode, audited to a file and to the notifier.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::{AUDIT_DEVICE, DIALECT};
 use crate::candidate::api::{Api, ApiError, text};
 use crate::candidate::notifier::Notifier;
 use crate::files::write_private;
+use crate::net;
 use crate::platform::{Endpoint, Member, Platform, Program, Workload, line};
 use crate::random;
 use crate::ready;
@@ -42,11 +43,13 @@ pub(super) struct Server {
     pub(super) audits: Audits,
     /// The file that its audit device writes.
     pub(super) audit_file: PathBuf,
+    /// What opens it after a start, once it is initialised.
+    unseal_key: Option<SecretString>,
 }
 
 impl Server {
     /// Starts the notifier, then the server, which tells it of every request.
-    pub(super) async fn start(mut platform: Box<dyn Platform>, bao: &Bao) -> Result<Self> {
+    pub(super) async fn start(mut platform: Box<dyn Platform>, bao: &Bao, durable: bool) -> Result<Self> {
         let folder = platform.folder().to_owned();
         let ca_file = folder.join("ca.pem");
         let ingest_token_file = folder.join("ingest.token");
@@ -62,7 +65,7 @@ impl Server {
         let config_file = folder.join("server.hcl");
         write_private(
             &config_file,
-            &config(&folder, endpoint.listen, bao.audits(), &audit_file, &notifier.address, &bearer),
+            &config(&folder, endpoint.listen, durable, bao.audits(), &audit_file, &notifier.address, &bearer),
         )?;
         let mut member = platform
             .start(Workload {
@@ -88,27 +91,42 @@ impl Server {
             ended = line(member.as_mut(), "OpenBao running", deadline, |_| None::<()>) => ended?,
         }
         let inside = format!("https://{}", endpoint.inside);
-        Ok(Self { platform, bao: member, notifier, inside, outside, ca_file, audits: bao.audits(), audit_file })
+        let audits = bao.audits();
+        let unseal_key = None;
+        Ok(Self { platform, bao: member, notifier, inside, outside, ca_file, audits, audit_file, unseal_key })
     }
 
     /// Initialises and unseals by API; returns the root token.
-    pub(super) async fn initialise(&self, api: &Api) -> Result<SecretString> {
+    pub(super) async fn initialise(&mut self, api: &Api) -> Result<SecretString> {
         let keys = api.post("sys/init", &json!({ "secret_shares": 1, "secret_threshold": 1 })).await?.body;
         let root = SecretString::from(text(&keys, "/root_token")?);
-        api.post("sys/unseal", &json!({ "key": text(&keys, "/keys/0")? })).await?;
+        self.unseal_key = Some(text(&keys, "/keys/0")?.into());
         let admin = api.with_token(root.clone());
-        ready::until("OpenBao to be unsealed", START_LIMIT, async || match admin.get("sys/mounts").await {
-            Ok(_) => Ok(Some(())),
-            Err(ApiError::Sealed { .. } | ApiError::Status { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        })
-        .await?;
+        self.unseal(&admin).await?;
         if self.audits == Audits::ByApi {
             let options = json!({ "file_path": self.audit_file });
             let device = json!({ "type": "file", "options": options });
             admin.post(&format!("sys/audit/{AUDIT_DEVICE}"), &device).await?;
         }
         Ok(root)
+    }
+
+    /// Opens the server after a start, as its operator does, and waits until it serves.
+    pub(super) async fn unseal(&self, admin: &Api) -> Result<()> {
+        let key = self.unseal_key.as_ref().context("failed to unseal: nothing is initialised")?;
+        let body = json!({ "key": key.expose_secret() });
+        ready::until("OpenBao to take its key", START_LIMIT, async || match admin.post("sys/unseal", &body).await {
+            Ok(_) => Ok(Some(())),
+            Err(ApiError::Refused { .. } | ApiError::Tls { .. } | ApiError::Transport { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+        .await?;
+        ready::until("OpenBao to be unsealed", START_LIMIT, async || match admin.get("sys/mounts").await {
+            Ok(_) => Ok(Some(())),
+            Err(ApiError::Sealed { .. } | ApiError::Status { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+        .await
     }
 
     /// Where sidecars subscribe, if the server tells the notifier anything.
@@ -131,6 +149,7 @@ impl Server {
 fn config(
     folder: &Path,
     listen: SocketAddr,
+    durable: bool,
     audits: Audits,
     audit_file: &Path,
     notifier: &str,
@@ -138,8 +157,17 @@ fn config(
 ) -> String {
     let quoted = |value: &str| json!(value).to_string();
     let path = |path: &Path| quoted(&path.display().to_string());
+    // A single node is its own leader; one that keeps nothing needs no election.
+    let storage = match durable {
+        true => format!(
+            "storage \"raft\" {{\n  path = {}\n  node_id = \"one\"\n  performance_multiplier = 1\n}}\n\
+             cluster_addr = \"https://127.0.0.1:8201\"\napi_addr = \"https://127.0.0.1:8200\"",
+            path(folder)
+        ),
+        false => "storage \"inmem\" {}".to_owned(),
+    };
     let mut config = format!(
-        "storage \"inmem\" {{}}\nlog_level = \"warn\"\n\
+        "{storage}\nlog_level = \"warn\"\n\
          listener \"tcp\" {{\n  address = {}\n  tls_cert_file = {}\n  tls_key_file = {}\n}}\n",
         quoted(&listen.to_string()),
         path(&folder.join("server.pem")),
@@ -168,7 +196,7 @@ fn certificates(endpoint: &Endpoint, folder: &Path) -> Result<()> {
     let mut server = CertificateParams::default();
     server.distinguished_name.push(DnType::CommonName, "OpenBao of a conformance run");
     let (host, _) = endpoint.inside.rsplit_once(':').context("failed to find the server's name")?;
-    let names = [host.to_owned(), Ipv4Addr::LOCALHOST.to_string()];
+    let names = [host.to_owned(), net::own_loopback().to_string()];
     server.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
     let key = KeyPair::generate()?;
     write_private(&folder.join("server.pem"), &server.signed_by(&key, &issuer)?.pem())?;

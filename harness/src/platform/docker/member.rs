@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
+use testcontainers::bollard::Docker;
 use testcontainers::{ContainerAsync, Image};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::logs::{self, Output, Starts};
 use crate::platform::follow::follow;
 use crate::platform::log::Log;
 use crate::platform::{Line, Member, tail};
@@ -22,6 +24,7 @@ pub(super) struct DockerMember<I: Image> {
     name: String,
     id: String,
     container: Option<ContainerAsync<I>>,
+    starts: Starts,
     outside: Option<String>,
     out: UnboundedReceiver<Line>,
     err: UnboundedReceiver<Line>,
@@ -29,11 +32,24 @@ pub(super) struct DockerMember<I: Image> {
 }
 
 impl<I: Image> DockerMember<I> {
-    pub(super) fn new(name: String, container: ContainerAsync<I>, outside: Option<String>, log: &Log) -> Self {
-        let (out, out_follower) = follow(container.stdout(true), log.stream(&name, "stdout"));
-        let (err, err_follower) = follow(container.stderr(true), log.stream(&name, "stderr"));
-        let id = container.id().to_owned();
-        Self { name, id, container: Some(container), outside, out, err, followers: vec![out_follower, err_follower] }
+    pub(super) fn new(
+        name: String,
+        container: ContainerAsync<I>,
+        outside: Option<String>,
+        log: &Log,
+        kept: Option<Docker>,
+    ) -> Self {
+        let (id, starts) = (container.id().to_owned(), Starts::default());
+        let (stdout, stderr) = (log.stream(&name, "stdout"), log.stream(&name, "stderr"));
+        let ((out, out_follower), (err, err_follower)) = match kept {
+            Some(docker) => (
+                logs::follow(docker.clone(), id.clone(), Output::Stdout, stdout, starts.clone()),
+                logs::follow(docker, id.clone(), Output::Stderr, stderr, starts.clone()),
+            ),
+            None => (follow(container.stdout(true), stdout), follow(container.stderr(true), stderr)),
+        };
+        let followers = vec![out_follower, err_follower];
+        Self { name, id, container: Some(container), starts, outside, out, err, followers }
     }
 }
 
@@ -44,10 +60,10 @@ impl<I: Image> Member for DockerMember<I> {
     }
 
     fn identity(&self) -> String {
-        // The engine starts none anew by itself, and ends the output of one that is gone.
+        // The engine starts one anew only if it is to be kept, and ends the output of one that is gone.
         match self.followers.iter().any(JoinHandle::is_finished) || self.container.is_none() {
             true => "gone".to_owned(),
-            false => format!("container {}", self.id),
+            false => format!("container {}{}", self.id, self.starts),
         }
     }
 

@@ -4,9 +4,11 @@
 //! may read it and nothing else: no root, no capabilities, no writable root filesystem.
 
 mod exposure;
+mod faults;
 pub mod image;
 pub mod images;
 mod laid;
+mod logs;
 mod member;
 mod network;
 mod reap;
@@ -21,18 +23,23 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use testcontainers::bollard::errors::Error as DockerError;
-use testcontainers::bollard::models::{HostConfigLogConfig, PortBinding, ResourcesUlimits};
+use testcontainers::bollard::models::{
+    HostConfigLogConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
 use testcontainers::core::{IntoContainerPort, Mount};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerRequest, Image, ImageExt};
 
+use self::faults::Staged;
 use self::images::{BaoImage, ProbeImage, SidecarImage, StandinImage};
 use self::member::DockerMember;
 pub use self::network::Network;
 pub use self::reap::{images as reap_images, reap};
 use super::log::Log;
 use super::{Endpoint, Exposure, Member, Platform, Program, Workload};
+use crate::fault::Faults;
 use crate::files::below;
+use crate::net;
 use crate::redact::Redactor;
 use crate::run::Run;
 use crate::tools::Tools;
@@ -72,6 +79,7 @@ pub struct DockerPlatform {
     ids: HashMap<String, String>,
     redactor: Redactor,
     log: Log,
+    staged: Staged,
 }
 
 impl DockerPlatform {
@@ -90,6 +98,7 @@ impl DockerPlatform {
             ids: HashMap::new(),
             redactor: redactor.clone(),
             log: Log::new(logs, redactor)?,
+            staged: Staged::default(),
         })
     }
 
@@ -116,9 +125,13 @@ impl DockerPlatform {
         Ok(Some(format!("container:{id}")))
     }
 
-    fn request<I: Image>(&self, image: I, workload: &Workload) -> Result<ContainerRequest<I>> {
+    fn request<I: Image>(&self, image: I, workload: &Workload, hosts: Vec<String>) -> Result<ContainerRequest<I>> {
         let memory = if workload.program == Program::Bao { MEMORY_OF_BAO } else { MEMORY };
         let port = published(workload);
+        // A port that the engine chooses is another one each time it starts the container.
+        let ip = net::own_loopback();
+        let (host_port, ip) = (net::free_port(ip)?.to_string(), ip.to_string());
+        let keep = workload.keep;
         let beside = self.beside(workload)?;
         let folder = self.folder.display().to_string();
         let mut request = image
@@ -147,11 +160,19 @@ impl DockerPlatform {
                 host.pid_mode.clone_from(&beside);
                 // For the harness alone: nobody else reaches it from outside the network of the cell.
                 host.port_bindings = port.map(|port| {
-                    let loopback = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(String::new()) };
+                    let loopback = PortBinding { host_ip: Some(ip.clone()), host_port: Some(host_port.clone()) };
                     HashMap::from([(format!("{port}/tcp"), Some(vec![loopback]))])
                 });
                 host.publish_all_ports = Some(false);
+                host.extra_hosts = Some(hosts.clone());
+                host.restart_policy = keep.then_some(RestartPolicy {
+                    name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                    maximum_retry_count: None,
+                });
             });
+        if let Some(volume) = self.staged.volume() {
+            request = request.with_mount(volume);
+        }
         if let Some(port) = port {
             request = request.with_mapped_port(0, port.tcp());
         }
@@ -179,11 +200,13 @@ impl DockerPlatform {
             None => None,
             Some(port) => {
                 let port = container.get_host_port_ipv4(port.tcp()).await;
-                Some(format!("127.0.0.1:{}", port.with_context(|| format!("failed to find the port of {name}"))?))
+                let port = port.with_context(|| format!("failed to find the port of {name}"))?;
+                Some(format!("{}:{port}", net::own_loopback()))
             }
         };
         self.ids.insert(name.clone(), container.id().to_owned());
-        Ok(Box::new(DockerMember::new(name, container, outside, &self.log)))
+        let kept = workload.keep.then(|| self.network.docker().clone());
+        Ok(Box::new(DockerMember::new(name, container, outside, &self.log, kept)))
     }
 }
 
@@ -217,16 +240,17 @@ impl Platform for DockerPlatform {
         if let Some(container) = &workload.container {
             return self.run(self.laid_out(container, &workload)?, workload).await;
         }
+        let hosts = self.open_doors().await?;
         let tag = image::built(self.network.docker(), &workload.program, &self.tools, &self.network.labels()).await?;
         match &workload.program {
-            Program::Probe => self.run(self.request(ProbeImage::tagged(tag), &workload)?, workload).await,
+            Program::Probe => self.run(self.request(ProbeImage::tagged(tag), &workload, hosts)?, workload).await,
             Program::Sidecar => {
                 let image = SidecarImage::tagged(tag, &workload.args);
-                self.run(self.request(image, &workload)?, workload).await
+                self.run(self.request(image, &workload, hosts)?, workload).await
             }
-            Program::Standin => self.run(self.request(StandinImage::tagged(tag), &workload)?, workload).await,
+            Program::Standin => self.run(self.request(StandinImage::tagged(tag), &workload, hosts)?, workload).await,
             Program::Bao | Program::Other(_) => {
-                self.run(self.request(BaoImage::tagged(tag), &workload)?, workload).await
+                self.run(self.request(BaoImage::tagged(tag), &workload, hosts)?, workload).await
             }
         }
     }
@@ -237,6 +261,26 @@ impl Platform for DockerPlatform {
 
     fn leaks(&self) -> Vec<String> {
         self.log.leaks()
+    }
+
+    async fn shared_processes(&mut self, container: &str) -> Result<Option<String>> {
+        // Processes that are seen from another container end with that container's first one. So that one is nobody's: it
+        // only stays, as a pod's does. The smallest program that stays will do.
+        let name = format!("{container}.processes");
+        self.keep_up(&name).await?;
+        Ok(Some(name))
+    }
+
+    fn values(&self) -> &Path {
+        self.staged.values().unwrap_or(&self.folder)
+    }
+
+    fn faults(&mut self) -> Option<&mut dyn Faults> {
+        Some(self)
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.unstage().await
     }
 }
 
