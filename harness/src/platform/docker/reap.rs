@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
+use testcontainers::bollard::Docker;
 use testcontainers::bollard::errors::Error as DockerError;
 use testcontainers::bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
@@ -24,34 +25,50 @@ pub async fn reap(mut is_wanted: impl FnMut(&str, Owner) -> bool) -> Result<Vec<
         tracing::debug!(%error, "looked for no containers");
         return Ok(Vec::new());
     }
+    let mut removed = Vec::new();
+    loop {
+        let before = removed.len();
+        pass(&docker, &mut is_wanted, &mut removed).await?;
+        // The engine may still be at work on what a run asked for last before it was killed: it is looked at again until
+        // nothing more turns up.
+        if removed.len() == before {
+            return Ok(removed);
+        }
+    }
+}
+
+async fn pass(
+    docker: &Docker,
+    is_wanted: &mut impl FnMut(&str, Owner) -> bool,
+    removed: &mut Vec<(String, String)>,
+) -> Result<()> {
     let labelled = HashMap::from([("label", vec![RUN_LABEL])]);
     let mut wanted = |labels: Option<HashMap<String, String>>| {
         let labels = labels?;
         let (run, owner) = (labels.get(RUN_LABEL)?, labels.get(OWNER_LABEL)?.parse().ok()?);
         is_wanted(run, owner).then(|| run.clone())
     };
-    let mut removed = Vec::new();
     let all = ListContainersOptionsBuilder::new().all(true).filters(&labelled).build();
     for container in docker.list_containers(Some(all)).await.context("failed to list containers")? {
         let (Some(id), Some(run)) = (container.id, wanted(container.labels)) else { continue };
         let name = container.names.into_iter().flatten().next().unwrap_or_else(|| id.clone());
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let answer = docker.remove_container(&id, Some(options)).await;
-        note(answer, run, format!("container {}", name.trim_start_matches('/')), &mut removed)?;
+        note(answer, run, format!("container {}", name.trim_start_matches('/')), removed)?;
     }
     let all = ListNetworksOptionsBuilder::new().filters(&labelled).build();
     for network in docker.list_networks(Some(all)).await.context("failed to list networks")? {
         let (Some(name), Some(run)) = (network.name, wanted(network.labels)) else { continue };
-        note(docker.remove_network(&name).await, run, format!("network {name}"), &mut removed)?;
+        note(docker.remove_network(&name).await, run, format!("network {name}"), removed)?;
     }
     let all = ListVolumesOptionsBuilder::new().filters(&labelled).build();
     let volumes = docker.list_volumes(Some(all)).await.context("failed to list volumes")?.volumes;
     for volume in volumes.into_iter().flatten() {
         let Some(run) = wanted(Some(volume.labels)) else { continue };
         let answer = docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await;
-        note(answer, run, format!("volume {}", volume.name), &mut removed)?;
+        note(answer, run, format!("volume {}", volume.name), removed)?;
     }
-    Ok(removed)
+    Ok(())
 }
 
 /// Removes every image of the suite that no container is made of, and names them. They are kept between runs on purpose,
