@@ -9,7 +9,7 @@ use harness::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
 use harness::delivery::{Delivery, Deployment, Scene, by_id};
 use harness::fault::Faults;
 use harness::hold::hold_sabotaged;
-use harness::platform::{Endpoint, Member, Platform, Program, Workload};
+use harness::platform::{Endpoint, Exposure, Member, Platform, Program, Workload};
 use harness::run::Run;
 use harness::verdict::{Patience, Sla, Verdict};
 use harness::way::Sabotage;
@@ -126,6 +126,10 @@ impl Platform for Unkept<'_> {
 
     fn leaks(&self) -> Vec<String> {
         self.0.leaks()
+    }
+
+    async fn exposed(&self) -> Result<Vec<Exposure>> {
+        self.0.exposed().await
     }
 
     fn faults(&mut self) -> Option<&mut dyn Faults> {
