@@ -173,8 +173,10 @@ impl DockerPlatform {
         if let Some(volume) = self.staged.volume() {
             request = request.with_mount(volume);
         }
-        if let Some(port) = port {
-            request = request.with_mapped_port(0, port.tcp());
+        if let Some(endpoint) = &workload.endpoint {
+            // Known to the engine, also where the bindings above publish nothing: who stands before the servers of a cell asks
+            // for their ports.
+            request = request.with_mapped_port(0, endpoint.listen.port().tcp());
         }
         for (name, value) in &workload.env {
             request = request.with_env_var(name, value);
