@@ -54,11 +54,13 @@ pub(super) fn follow(
         let mut seen = 0;
         loop {
             seen = follow_once(&docker, &id, output, seen, &sender, &log).await;
-            let Some(anew) = started_anew(&docker, &id, known.as_deref()).await else { break };
-            known = Some(anew);
-            if output == Output::Stdout {
+            let Some(started) = running_since(&docker, &id).await else { break };
+            // The engine may end a stream though the container goes on: it is then taken up where it was.
+            if known.as_ref() != Some(&started) && output == Output::Stdout {
                 starts.0.fetch_add(1, Ordering::Relaxed);
             }
+            known = Some(started);
+            sleep(LOOK_EVERY).await;
         }
     });
     (lines, follower)
@@ -99,17 +101,16 @@ async fn started_at(docker: &Docker, id: &str) -> Option<String> {
     docker.inspect_container(id, None::<InspectContainerOptions>).await.ok()?.state?.started_at
 }
 
-/// Waits until the engine has started it anew, and says when that was; none if it is gone, or stopped for good.
-async fn started_anew(docker: &Docker, id: &str, known: Option<&str>) -> Option<String> {
+/// Waits while the engine is about to start it anew, and says since when it runs; none if it is gone, or stopped for good.
+async fn running_since(docker: &Docker, id: &str) -> Option<String> {
     loop {
         let state = docker.inspect_container(id, None::<InspectContainerOptions>).await.ok()?.state?;
-        let running = state.running.unwrap_or_default();
-        if running && state.started_at.as_deref() != known {
+        if state.restarting.unwrap_or_default() {
+            sleep(LOOK_EVERY).await;
+        } else if state.running.unwrap_or_default() {
             return state.started_at;
-        }
-        if !running && !state.restarting.unwrap_or_default() {
+        } else {
             return None;
         }
-        sleep(LOOK_EVERY).await;
     }
 }
