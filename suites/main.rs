@@ -48,12 +48,20 @@ const fn vault_docker(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Vault, PlatformId::Docker, delivery)
 }
 
+const fn vault_kubernetes(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Vault, PlatformId::Kubernetes, delivery)
+}
+
 const fn doppler(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Doppler, PlatformId::Process, delivery)
 }
 
 const fn doppler_docker(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Doppler, PlatformId::Docker, delivery)
+}
+
+const fn doppler_kubernetes(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Doppler, PlatformId::Kubernetes, delivery)
 }
 
 const fn onepassword(delivery: DeliveryId) -> Place {
@@ -64,12 +72,20 @@ const fn onepassword_docker(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Onepassword, PlatformId::Docker, delivery)
 }
 
+const fn onepassword_kubernetes(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Onepassword, PlatformId::Kubernetes, delivery)
+}
+
 const fn aws(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Aws, PlatformId::Process, delivery)
 }
 
 const fn aws_docker(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Aws, PlatformId::Docker, delivery)
+}
+
+const fn aws_kubernetes(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Aws, PlatformId::Kubernetes, delivery)
 }
 
 /// A check that is held under every delivery.
@@ -106,6 +122,20 @@ const fn aws_docker(delivery: DeliveryId) -> Place {
 #[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
 #[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
 #[case::aws_docker_redeploy(crate::aws_docker(DeliveryId::Redeploy))]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::vault_kubernetes_native_template(crate::vault_kubernetes(DeliveryId::NativeTemplate))]
+#[case::vault_kubernetes_native_exec(crate::vault_kubernetes(DeliveryId::NativeExec))]
+#[case::vault_kubernetes_redeploy(crate::vault_kubernetes(DeliveryId::Redeploy))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::doppler_kubernetes_redeploy(crate::doppler_kubernetes(DeliveryId::Redeploy))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_redeploy(crate::onepassword_kubernetes(DeliveryId::Redeploy))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_redeploy(crate::aws_kubernetes(DeliveryId::Redeploy))]
 fn every_delivery(#[case] place: Place) {}
 
 /// A check that is held under every delivery by which a rotation reaches the running container.
@@ -134,6 +164,16 @@ fn every_delivery(#[case] place: Place) {}
 #[case::onepassword_docker_restart(crate::onepassword_docker(DeliveryId::Restart))]
 #[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
 #[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::vault_kubernetes_native_template(crate::vault_kubernetes(DeliveryId::NativeTemplate))]
+#[case::vault_kubernetes_native_exec(crate::vault_kubernetes(DeliveryId::NativeExec))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
 fn rotating_deliveries(#[case] place: Place) {}
 
 /// A check whose answer does not depend on the delivery.
@@ -147,6 +187,10 @@ fn rotating_deliveries(#[case] place: Place) {}
 #[case::doppler_docker_reload(crate::doppler_docker(DeliveryId::Reload))]
 #[case::onepassword_docker_reload(crate::onepassword_docker(DeliveryId::Reload))]
 #[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
 fn any_delivery(#[case] place: Place) {}
 
 /// A check of what `restart` alone promises.
@@ -173,4 +217,8 @@ fn restart_alone(#[case] place: Place) {}
 #[case::doppler_docker_redeploy(crate::doppler_docker(DeliveryId::Redeploy))]
 #[case::onepassword_docker_redeploy(crate::onepassword_docker(DeliveryId::Redeploy))]
 #[case::aws_docker_redeploy(crate::aws_docker(DeliveryId::Redeploy))]
+#[case::vault_kubernetes_redeploy(crate::vault_kubernetes(DeliveryId::Redeploy))]
+#[case::doppler_kubernetes_redeploy(crate::doppler_kubernetes(DeliveryId::Redeploy))]
+#[case::onepassword_kubernetes_redeploy(crate::onepassword_kubernetes(DeliveryId::Redeploy))]
+#[case::aws_kubernetes_redeploy(crate::aws_kubernetes(DeliveryId::Redeploy))]
 fn redeploy_alone(#[case] place: Place) {}

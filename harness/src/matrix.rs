@@ -21,7 +21,7 @@ pub struct Row {
 }
 
 /// The candidates and platforms that have a driver.
-pub const PLACES: [(CandidateId, PlatformId); 8] = [
+pub const PLACES: [(CandidateId, PlatformId); 12] = [
     (CandidateId::Vault, PlatformId::Process),
     (CandidateId::Doppler, PlatformId::Process),
     (CandidateId::Onepassword, PlatformId::Process),
@@ -30,6 +30,10 @@ pub const PLACES: [(CandidateId, PlatformId); 8] = [
     (CandidateId::Doppler, PlatformId::Docker),
     (CandidateId::Onepassword, PlatformId::Docker),
     (CandidateId::Aws, PlatformId::Docker),
+    (CandidateId::Vault, PlatformId::Kubernetes),
+    (CandidateId::Doppler, PlatformId::Kubernetes),
+    (CandidateId::Onepassword, PlatformId::Kubernetes),
+    (CandidateId::Aws, PlatformId::Kubernetes),
 ];
 
 /// Every cell, in the order of the reports: by candidate, platform, check, delivery.
@@ -38,7 +42,7 @@ pub fn cells() -> Vec<Cell> {
     for (candidate, platform) in PLACES {
         for check in check::ALL {
             for delivery in DeliveryId::offered_by(candidate, platform) {
-                if check.about().spread.holds_for(*delivery) {
+                if check.about().spread.holds_at(platform, *delivery) {
                     cells.push(Cell::new(check.about().id, Place::new(candidate, platform, *delivery)));
                 }
             }

@@ -21,6 +21,7 @@ use crate::files::{PrivateFolder, write_private};
 use crate::observations::{Awaited, Values, digests};
 use crate::platform::Platform;
 use crate::platform::docker::{DockerPlatform, Network};
+use crate::platform::kubernetes::{Namespace, NamespacePlatform, Outside};
 use crate::platform::process::ProcessPlatform;
 use crate::random;
 use crate::ready;
@@ -39,6 +40,9 @@ pub const HELLO: &str = "hello";
 
 /// A deployment stands in a fraction of a second; this is for a machine in trouble.
 const DEPLOY_LIMIT: Duration = Duration::from_secs(30);
+
+/// The part of the cell's folder that containers see.
+const APP: &str = "app";
 
 /// The stream of a container that was stopped ends at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -93,6 +97,8 @@ pub struct Way {
     containers: Vec<Container>,
     run: Run,
     network: Option<Rc<Network>>,
+    namespace: Option<Rc<Namespace>>,
+    keep: bool,
     folder: PrivateFolder,
     logs: PathBuf,
     key: RunKey,
@@ -116,19 +122,29 @@ impl Way {
         let targets = run.targets()?;
         let (sla, patience) = sabotage.limits.unwrap_or((targets.sla, targets.patience));
         let network = match cell.place.platform {
-            PlatformId::Process => None,
+            PlatformId::Process | PlatformId::Kubernetes => None,
             PlatformId::Docker => Some(Rc::new(Network::make(run, &unique).await?)),
-            PlatformId::Kubernetes => bail!("failed to set out: the platform `kubernetes` has no driver yet"),
+        };
+        let namespace = match cell.place.platform {
+            PlatformId::Process | PlatformId::Docker => None,
+            PlatformId::Kubernetes => {
+                Some(Rc::new(Namespace::make(run, &unique, &folder.path().join(APP), &logs, &redactor).await?))
+            }
         };
         let lay = |name: &str| -> Result<Box<dyn Platform>> {
             let own = folder.path().join(name);
             std::fs::create_dir(&own).with_context(|| format!("failed to make {}", own.display()))?;
-            Ok(match &network {
-                None => Box::new(ProcessPlatform::new(&own, &logs, run, &redactor)?),
-                Some(network) => Box::new(DockerPlatform::new(&own, &logs, run, &redactor, Rc::clone(network))?),
+            if let Some(network) = &network {
+                return Ok(Box::new(DockerPlatform::new(&own, &logs, run, &redactor, Rc::clone(network))?));
+            }
+            let processes = ProcessPlatform::new(&own, &logs, run, &redactor)?;
+            Ok(match &namespace {
+                None => Box::new(processes),
+                Some(namespace) if name == APP => Box::new(NamespacePlatform::new(Rc::clone(namespace))),
+                Some(namespace) => Box::new(Outside::new(processes, namespace.cluster.host)),
             })
         };
-        let platform = lay("app")?;
+        let platform = lay(APP)?;
         // An entry of the backend's log can be tied to this very cell.
         let user_agent = format!("secrets-conformance/{} ({cell}; {}-{unique})", env!("CARGO_PKG_VERSION"), run.id);
         let setup = Setup {
@@ -156,10 +172,16 @@ impl Way {
                 None => candidate,
             },
             platform,
-            delivery: sabotage.delivery.unwrap_or_else(|| delivery::by_id(cell.place.delivery)),
+            delivery: match (sabotage.delivery, &namespace) {
+                (Some(delivery), _) => delivery,
+                (None, None) => delivery::by_id(cell.place.delivery),
+                (None, Some(namespace)) => delivery::kubernetes::by_id(namespace, cell.place.delivery),
+            },
             containers: Vec::new(),
             run: run.clone(),
             network,
+            namespace,
+            keep: false,
             redactor,
             folder,
             logs,
@@ -476,12 +498,23 @@ impl Way {
         (self.platform.folder().to_owned(), self.logs.clone())
     }
 
+    /// Keeps what the platform says of a cell that failed, and the cell's namespace where somebody wants to look at it.
+    pub async fn testify(&mut self) {
+        if let Some(namespace) = &self.namespace {
+            self.record.notes.extend(namespace.testimony().await);
+            if Namespace::keeps_failed() {
+                self.keep = true;
+                self.record.notes.push(format!("kept: the namespace {}", namespace.name));
+            }
+        }
+    }
+
     /// The way back: stops everything, removes what the cell made, and its private folder.
     ///
     /// # Errors
     /// Something is left behind; the error says what.
     pub async fn end(&mut self) -> Result<()> {
-        let stopped = self.stop_containers().await;
+        let stopped = if self.keep { Ok(()) } else { self.stop_containers().await };
         let removed = self.candidate.remove().await;
         // What was logged is in the files from here on; whether it leaked is for the check to say that asks.
         self.leaks();
@@ -489,7 +522,12 @@ impl Way {
             Some(network) => network.remove().await,
             None => Ok(()),
         };
-        stopped.and(removed).and(unlinked).and(self.folder.remove()).context("failed to clean up")
+        let cleared = match &self.namespace {
+            Some(_) if self.keep => Ok(()),
+            Some(namespace) => namespace.remove().await,
+            None => Ok(()),
+        };
+        stopped.and(removed).and(unlinked).and(cleared).and(self.folder.remove()).context("failed to clean up")
     }
 }
 

@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::candidate::{AuditEntry, Capability};
-use crate::cell::{DeliveryId, Reach};
+use crate::cell::{DeliveryId, PlatformId, Reach};
 use crate::verdict::Judgement;
 use crate::way::Way;
 
@@ -86,15 +86,21 @@ pub enum Spread {
     Rotating,
     /// Under this one alone: the answer does not depend on the delivery, or only this one makes the claim.
     Only(DeliveryId),
+    /// Under this one alone, and not on this platform, where nobody makes the claim.
+    OnlyOff(PlatformId, DeliveryId),
+    /// On this platform alone, under these.
+    On(PlatformId, &'static [DeliveryId]),
 }
 
 impl Spread {
-    /// Whether the check is held under a delivery.
-    pub fn holds_for(self, delivery: DeliveryId) -> bool {
+    /// Whether the check is held on a platform under a delivery.
+    pub fn holds_at(self, platform: PlatformId, delivery: DeliveryId) -> bool {
         match self {
             Self::Every => true,
             Self::Rotating => delivery.reach() != Reach::Nothing,
             Self::Only(only) => delivery == only,
+            Self::OnlyOff(off, only) => delivery == only && platform != off,
+            Self::On(on, under) => platform == on && under.contains(&delivery),
         }
     }
 }

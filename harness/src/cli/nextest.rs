@@ -17,6 +17,9 @@ const VERSION: &str = "0.9.143";
 /// The profile of the platform `docker`.
 pub(super) const DOCKER_PROFILE: &str = "docker";
 
+/// The profile of the platform `kubernetes`.
+pub(super) const KUBERNETES_PROFILE: &str = "kubernetes";
+
 /// Installs cargo-nextest if it is missing.
 pub(super) fn install() -> Result<()> {
     let here =

@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use rustix::process::getppid;
 
-use super::nextest::DOCKER_PROFILE;
+use super::nextest::{DOCKER_PROFILE, KUBERNETES_PROFILE};
 use crate::cell::PlatformId;
 use crate::matrix;
 use crate::run::{Owner, RUN_FOLDER, Run, default_output};
@@ -23,8 +23,11 @@ pub(super) fn prepare() -> Result<u8> {
     // `cargo run` replaces itself by this command, so the parent is cargo-nextest, which lives as long as the run.
     let nextest = getppid().map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned());
     // cargo-nextest says which profile it runs.
-    let docker = std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == DOCKER_PROFILE);
-    let platform = if docker { PlatformId::Docker } else { PlatformId::Process };
+    let platform = match std::env::var("NEXTEST_PROFILE").as_deref() {
+        Ok(DOCKER_PROFILE) => PlatformId::Docker,
+        Ok(KUBERNETES_PROFILE) => PlatformId::Kubernetes,
+        _ => PlatformId::Process,
+    };
     let cells = matrix::cells().into_iter().filter(|cell| cell.place.platform == platform).collect();
     let run = Run::begin(&default_output(), Owner::of(nextest), tools, None, cells)?;
     let mut env_file = OpenOptions::new().append(true).open(env_file).context("failed to open NEXTEST_ENV")?;

@@ -1,5 +1,6 @@
 //! Deliveries: how values reach the probe, and how a rotation does. A delivery knows nothing of vendors.
 
+pub mod kubernetes;
 mod native;
 mod redeploy;
 mod reload;

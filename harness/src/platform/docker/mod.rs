@@ -3,7 +3,7 @@
 //! All containers of a cell share one folder in memory, bound at the path that it has on the host, and run as a user who
 //! may read it and nothing else: no root, no capabilities, no writable root filesystem.
 
-mod image;
+pub(super) mod image;
 mod member;
 mod network;
 
