@@ -21,6 +21,7 @@ use crate::files::{PrivateFolder, write_private};
 use crate::observations::{Awaited, Values, digests};
 use crate::platform::Platform;
 use crate::platform::docker::{DockerPlatform, Network};
+pub use crate::platform::kubernetes::Rights;
 use crate::platform::kubernetes::{Namespace, NamespacePlatform, Outside};
 use crate::platform::process::ProcessPlatform;
 use crate::random;
@@ -63,6 +64,9 @@ pub struct Rotation {
 /// Puts something between the check and the backend.
 pub type Wrap = Box<dyn FnOnce(Box<dyn Candidate>) -> Box<dyn Candidate>>;
 
+/// Makes a delivery for a namespace.
+pub type Deploys = Box<dyn FnOnce(&Rc<Namespace>) -> Box<dyn Delivery>>;
+
 /// What a saboteur puts in the way; an honest run puts nothing there.
 #[derive(Default)]
 pub struct Sabotage {
@@ -70,6 +74,8 @@ pub struct Sabotage {
     pub candidate: Option<Wrap>,
     /// Stands in for the delivery.
     pub delivery: Option<Box<dyn Delivery>>,
+    /// Stands in for the delivery, in the namespace of the cell.
+    pub namespaced: Option<Deploys>,
     /// Judges another claim.
     pub limits: Option<(Sla, Patience)>,
 }
@@ -115,7 +121,7 @@ impl Way {
         let unique = random::hex(3)?;
         let folder = PrivateFolder::new(&run.id, run.owner, &unique)?;
         let logs = run.logs_folder().join(match &sabotage {
-            Sabotage { candidate: None, delivery: None, limits: None } => cell.file_stem(),
+            Sabotage { candidate: None, delivery: None, namespaced: None, limits: None } => cell.file_stem(),
             _ => format!("sabotage.{}.{unique}", cell.file_stem()),
         });
         let redactor = Redactor::default();
@@ -172,10 +178,11 @@ impl Way {
                 None => candidate,
             },
             platform,
-            delivery: match (sabotage.delivery, &namespace) {
-                (Some(delivery), _) => delivery,
-                (None, None) => delivery::by_id(cell.place.delivery),
-                (None, Some(namespace)) => delivery::kubernetes::by_id(namespace, cell.place.delivery),
+            delivery: match (sabotage.delivery, &namespace, sabotage.namespaced) {
+                (Some(delivery), _, _) => delivery,
+                (None, None, _) => delivery::by_id(cell.place.delivery),
+                (None, Some(namespace), None) => delivery::kubernetes::by_id(namespace, cell.place.delivery),
+                (None, Some(namespace), Some(deploys)) => deploys(namespace),
             },
             containers: Vec::new(),
             run: run.clone(),
@@ -496,6 +503,63 @@ impl Way {
     /// The folder that the containers share, and the folder of the cell's logs.
     pub fn folders(&self) -> (PathBuf, PathBuf) {
         (self.platform.folder().to_owned(), self.logs.clone())
+    }
+
+    fn namespace(&self) -> Result<&Rc<Namespace>> {
+        self.namespace.as_ref().context("failed to look at the cluster: this cell is on another platform")
+    }
+
+    /// How many revisions the container's Deployment has.
+    ///
+    /// # Errors
+    /// The cluster does not say.
+    pub async fn revisions(&self, app: App) -> Result<usize> {
+        self.namespace()?.revisions(&self.containers[app.0].reader.container).await
+    }
+
+    /// Waits until a rollout of the container's Deployment is over.
+    ///
+    /// # Errors
+    /// It is not before patience runs out.
+    pub async fn settle(&self, app: App) -> Result<()> {
+        let deadline = Instant::now() + self.patience.0;
+        self.namespace()?.settle(&self.containers[app.0].reader.container, deadline).await
+    }
+
+    /// Has what delivers to the container start anew, and waits until it says that it delivered.
+    ///
+    /// # Errors
+    /// It does not before patience runs out.
+    pub async fn renew_delivery(&mut self, app: App) -> Result<()> {
+        let deadline = Instant::now() + self.patience.0;
+        let namespace = Rc::clone(self.namespace()?);
+        let Container { reader, deployment } = &mut self.containers[app.0];
+        let delivery = delivery::kubernetes::controller(&reader.container);
+        deployment.delivers_again(deadline, async || namespace.renew(&delivery).await).await
+    }
+
+    /// Has the container's Deployment rolled as `kubectl rollout restart` does, and says when the request was sent.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn restart_bare(&self, app: App) -> Result<Instant> {
+        self.namespace()?.restart(&self.containers[app.0].reader.container).await
+    }
+
+    /// Every object of the cell's namespace by kind and name, as the cluster shows it, but for the data of Secrets.
+    ///
+    /// # Errors
+    /// The cluster does not show one.
+    pub async fn objects(&self) -> Result<Vec<(String, String)>> {
+        self.namespace()?.objects().await
+    }
+
+    /// What the service accounts of the cell may do.
+    ///
+    /// # Errors
+    /// The cluster does not say.
+    pub async fn rights(&self) -> Result<Vec<Rights>> {
+        self.namespace()?.rights().await
     }
 
     /// Keeps what the platform says of a cell that failed, and the cell's namespace where somebody wants to look at it.

@@ -5,10 +5,14 @@ mod audit_denial;
 mod audit_plaintext;
 mod audit_reads;
 mod audit_rotation;
+mod cluster_privilege;
+mod cluster_spec;
 mod delivery_byte_exact;
 mod delivery_initial;
 mod hygiene_leak;
 mod provision;
+mod rollout_downtime;
+mod rollout_revision;
 mod rotation_burst;
 mod rotation_downtime;
 mod rotation_propagates;
@@ -174,7 +178,7 @@ fn unlogged(way: &Way, faults: &[String], held: &str) -> Option<Judgement> {
 }
 
 /// Every check, in the order of the reports.
-pub const ALL: [&dyn Check; 16] = [
+pub const ALL: [&dyn Check; 20] = [
     &provision::EndToEnd,
     &delivery_initial::InitialValue,
     &delivery_byte_exact::ByteExact,
@@ -183,6 +187,8 @@ pub const ALL: [&dyn Check; 16] = [
     &rotation_redeploy::NoRedeploy,
     &rotation_downtime::NoDowntime,
     &rotation_burst::Burst,
+    &rollout_downtime::ZeroDowntime,
+    &rollout_revision::Revision,
     &audit_rotation::RotationRecorded,
     &audit_reads::ReadsRecorded,
     &audit_denial::DenialRecorded,
@@ -191,6 +197,8 @@ pub const ALL: [&dyn Check; 16] = [
     &scope_same_name::SameName,
     &scope_write::ReaderCannotWrite,
     &hygiene_leak::NoLeak,
+    &cluster_spec::SecretNotInSpec,
+    &cluster_privilege::LeastPrivilege,
 ];
 
 /// The check with this id.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{ContentArrangement, Table, presets};
+use probe::observation::Event;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -12,10 +13,11 @@ use tokio::time::Instant;
 use super::{EXIT_PASSED, Output};
 use crate::candidate::PROBED_NAME;
 use crate::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
+use crate::error::BadInput;
 use crate::evidence::{Sample, Summary, millis};
 use crate::files::write_private;
 use crate::hold::interruptible;
-use crate::observations::Awaited;
+use crate::observations::{Awaited, Recorded};
 use crate::run::{Owner, Run};
 use crate::tools;
 use crate::way::{Sabotage, Way};
@@ -25,6 +27,9 @@ pub(super) struct Args {
     /// Rotations under each delivery
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rotations: u32,
+    /// Where: `process`, or `kubernetes` with `reload` and `restart` alone
+    #[arg(long, value_name = "NAME", default_value_t = PlatformId::Process)]
+    platform: PlatformId,
     /// Measure only this delivery (repeatable)
     #[arg(long = "delivery", value_name = "NAME")]
     deliveries: Vec<DeliveryId>,
@@ -41,11 +46,19 @@ const DELIVERIES: [DeliveryId; 5] = [
     DeliveryId::NativeExec,
 ];
 
+/// What is measured on `kubernetes`.
+const IN_PODS: [DeliveryId; 2] = [DeliveryId::Reload, DeliveryId::Restart];
+
 /// The project's own limits on the medians, in milliseconds.
 const RELOAD_LIMIT_MS: f64 = 25.0;
 const RESTART_LIMIT_MS: f64 = 250.0;
 /// How many times a bare reload a delivered one may take.
 const BARE_LIMIT: f64 = 5.0;
+/// How many times a bare rollout a delivered one may take.
+const ROLLOUT_LIMIT: f64 = 1.5;
+
+const BARE_RELOAD: &str = "bare reload (rename, signal, read, pipe)";
+const BARE_ROLLOUT: &str = "bare rollout (kubectl rollout restart)";
 
 /// A word of progress each time that so many rotations are done.
 const PROGRESS: u32 = 25;
@@ -64,11 +77,20 @@ pub(super) async fn bench(args: &Args) -> Result<u8> {
     let run = Run::begin(&args.output.folder(), Owner::of(std::process::id()), tools, None, Vec::new())?;
     let mut measured = Vec::new();
     let wanted = |delivery: &DeliveryId| args.deliveries.is_empty() || args.deliveries.contains(delivery);
-    for delivery in DELIVERIES.into_iter().filter(wanted) {
+    let deliveries: &[DeliveryId] = match args.platform {
+        PlatformId::Process => &DELIVERIES,
+        PlatformId::Kubernetes => &IN_PODS,
+        PlatformId::Docker => {
+            let remedy = "measure on `process` or `kubernetes`";
+            return Err(BadInput::new("--platform docker", "there is no yardstick for it yet", remedy).into());
+        }
+    };
+    for delivery in deliveries.iter().copied().filter(wanted) {
         anstream::eprintln!("{delivery}: {} rotations", args.rotations);
-        let cell = Cell::new("rotation.propagates", Place::new(CandidateId::Vault, PlatformId::Process, delivery));
+        let cell = Cell::new("rotation.propagates", Place::new(CandidateId::Vault, args.platform, delivery));
         let mut way = interruptible(run.owner, Way::begin(&run, &cell, Sabotage::default())).await?;
-        let done = interruptible(run.owner, measure(&mut way, delivery, args.rotations, &mut measured)).await;
+        let done =
+            interruptible(run.owner, measure(&mut way, args.platform, delivery, args.rotations, &mut measured)).await;
         way.end().await?;
         done?;
     }
@@ -80,7 +102,13 @@ pub(super) async fn bench(args: &Args) -> Result<u8> {
     Ok(EXIT_PASSED)
 }
 
-async fn measure(way: &mut Way, delivery: DeliveryId, rotations: u32, measured: &mut Vec<Measured>) -> Result<()> {
+async fn measure(
+    way: &mut Way,
+    platform: PlatformId,
+    delivery: DeliveryId,
+    rotations: u32,
+    measured: &mut Vec<Measured>,
+) -> Result<()> {
     let (app, seen) = way.hello().await?;
     if seen.is_none() {
         bail!("failed to measure {delivery}: the first value never arrived");
@@ -94,14 +122,22 @@ async fn measure(way: &mut Way, delivery: DeliveryId, rotations: u32, measured: 
         if way.rotate(app, &values).await?.seen.is_none() {
             bail!("failed to measure {delivery}: rotation {rotation} never arrived");
         }
-        if delivery == DeliveryId::Reload {
-            // Beside each other, so that both meet the same machine.
-            bare.push(bare_reload(way, app, rotation.into()).await?);
+        // Beside each other, so that both meet the same machine.
+        match (platform, delivery) {
+            (PlatformId::Process, DeliveryId::Reload) => bare.push(bare_reload(way, app, rotation.into()).await?),
+            (PlatformId::Kubernetes, DeliveryId::Restart) => {
+                way.settle(app).await?;
+                bare.push(bare_rollout(way, app, rotation.into()).await?);
+                // Each begins when the one before is over.
+                way.settle(app).await?;
+            }
+            _ => {}
         }
     }
     measured.push(Measured::new(delivery.to_string(), std::mem::take(&mut way.record.samples), true)?);
     if !bare.is_empty() {
-        measured.push(Measured::new("bare reload (rename, signal, read, pipe)".into(), bare, false)?);
+        let name = if platform == PlatformId::Kubernetes { BARE_ROLLOUT } else { BARE_RELOAD };
+        measured.push(Measured::new(name.into(), bare, false)?);
     }
     Ok(())
 }
@@ -128,6 +164,25 @@ async fn bare_reload(way: &mut Way, app: crate::way::App, rotation: u64) -> Resu
             Ok(Sample { version: rotation, acknowledged_ms: 0.0, observed_ms: Some(millis(observed)) })
         }
         _ => bail!("failed to measure a bare reload: it never arrived"),
+    }
+}
+
+/// The least that any rollout takes: the Deployment rolled with nothing else changed, until the new pod's first observation.
+async fn bare_rollout(way: &mut Way, app: crate::way::App, rotation: u64) -> Result<Sample> {
+    let from = way.deployment(app).observations.drain().len();
+    let before = way.deployment(app).observations.seen().last().map(|seen| seen.observation.instance.clone());
+    let sent = way.restart_bare(app).await?;
+    let deadline = sent + way.patience.0;
+    let observations = &mut way.deployment(app).observations;
+    let started = |recorded: &Recorded| {
+        recorded.observation.event == Event::Started && Some(&recorded.observation.instance) != before.as_ref()
+    };
+    match observations.wait(from, deadline, started).await {
+        Awaited::Seen(index) => {
+            let observed = observations.seen()[index].at - sent;
+            Ok(Sample { version: rotation, acknowledged_ms: 0.0, observed_ms: Some(millis(observed)) })
+        }
+        _ => bail!("failed to measure a bare rollout: no new pod started"),
     }
 }
 
@@ -167,13 +222,16 @@ fn in_words(measured: &[Measured]) -> String {
     }
     let median = |name: &str| measured.iter().find(|m| m.name.starts_with(name)).map(|m| m.observed.median_ms);
     let mut text = table.to_string();
-    if let (Some(reload), Some(bare)) = (median("reload"), median("bare")) {
+    if let (Some(reload), Some(bare)) = (median("reload"), median(BARE_RELOAD)) {
         let ratio = reload / bare;
         text += &format!(
             "\nreload: {reload:.2} ms, limit {RELOAD_LIMIT_MS} ms; {ratio:.1} times a bare reload, limit {BARE_LIMIT}"
         );
     }
-    if let Some(restart) = median("restart") {
+    if let (Some(restart), Some(bare)) = (median("restart"), median(BARE_ROLLOUT)) {
+        let ratio = restart / bare;
+        text += &format!("\nrestart: {restart:.2} ms, {ratio:.2} times a bare rollout, limit {ROLLOUT_LIMIT}");
+    } else if let Some(restart) = median("restart") {
         text += &format!("\nrestart: {restart:.2} ms, limit {RESTART_LIMIT_MS} ms");
     }
     text

@@ -30,6 +30,11 @@ pub fn by_id(namespace: &Rc<Namespace>, id: DeliveryId) -> Box<dyn Delivery> {
     }
 }
 
+/// The name of the Deployment that delivers to a container by rollouts.
+pub fn controller(container: &str) -> String {
+    format!("{container}-delivery")
+}
+
 /// The probe as a container of a pod.
 fn probe(scene: &Scene<'_>) -> Workload {
     let mut probe = scene.probe();

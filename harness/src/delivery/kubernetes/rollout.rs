@@ -12,7 +12,7 @@ use sidecar::config::{DeliverConfig, DeliveryConfig, RolloutConfig};
 use sidecar::delivery::rollout::ANNOTATION;
 use sidecar::status::{Event, Status};
 
-use super::{files, probe, sidecar};
+use super::{controller, files, probe, sidecar};
 use crate::candidate::Trigger;
 use crate::delivery::{Choice, Delivery, Deployment, Scene};
 use crate::evidence::TriggerUse;
@@ -34,15 +34,15 @@ impl Delivery for Rollout {
             trigger: config,
             delivery: DeliveryConfig::Rollout(RolloutConfig::new(&self.0.name, &secret, &name)),
         };
-        let controller = Plan {
-            name: format!("{name}-delivery"),
+        let plan = Plan {
+            name: controller(&name),
             rules: rules(&secret, &name),
             containers: vec![sidecar(scene, &deliver)?],
             files: files(scene, &[])?,
             ..Plan::default()
         };
         self.0.secret(&secret, BTreeMap::new()).await?;
-        let mut controller = self.0.deploy(&controller).await?;
+        let mut controller = self.0.deploy(&plan).await?;
         // A controller that fell back to asking must not pass for one that is told.
         let (delivered, told) = (Cell::new(false), Cell::new(trigger == Trigger::VersionPoll));
         let deadline = scene.deadline;

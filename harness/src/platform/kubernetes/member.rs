@@ -85,7 +85,7 @@ impl DeployedMember {
     }
 }
 
-fn is_complete(deployment: &Deployment) -> bool {
+pub(super) fn is_complete(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     deployment.status.as_ref().is_some_and(|status| {
         status.observed_generation >= deployment.metadata.generation

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod images;
+mod inspect;
 mod manifest;
 mod member;
 mod namespace;
@@ -16,6 +17,7 @@ mod resume;
 
 pub use self::cluster::{CONTEXT, Cluster, HOST, KEEP, LOAD, PRODUCTION, REGISTRY, reason};
 pub use self::images::write_all;
+pub use self::inspect::Rights;
 pub use self::manifest::{LINGER_MS, PORT, Plan};
 pub use self::member::DeployedMember;
 pub use self::namespace::{Namespace, NamespacePlatform};

@@ -1,5 +1,6 @@
 //! The namespace of a cell, and what is deployed in it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Event, Namespace as Object, Pod, Secret, Service, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use kube::api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions};
 use kube::{Api, Resource};
 use serde::Serialize;
@@ -42,6 +43,8 @@ pub struct Namespace {
     tools: Tools,
     folder: PathBuf,
     log: Log,
+    /// Service accounts, each with what was declared for it.
+    accounts: RefCell<BTreeMap<String, Vec<PolicyRule>>>,
 }
 
 impl Namespace {
@@ -70,6 +73,7 @@ impl Namespace {
             tools: run.tools.clone(),
             folder: folder.to_owned(),
             log: Log::new(logs, redactor)?,
+            accounts: RefCell::default(),
         })
     }
 
@@ -111,6 +115,7 @@ impl Namespace {
         let account = json!({ "metadata": { "name": plan.name, "labels": self.labels.all } });
         let account: ServiceAccount = serde_json::from_value(account).context("failed to make a service account")?;
         self.create(&account).await?;
+        self.accounts.borrow_mut().insert(plan.name.clone(), plan.rules.clone());
         if !plan.rules.is_empty() {
             let (role, binding) = manifest::role(&self.labels, plan)?;
             self.create::<Role>(&role).await?;
@@ -194,6 +199,11 @@ impl Namespace {
         let older = told.len().saturating_sub(LAST_EVENTS);
         said.extend(told.drain(older..));
         said
+    }
+
+    /// The service accounts of what was deployed, each with what was declared for it.
+    pub(super) fn accounts(&self) -> BTreeMap<String, Vec<PolicyRule>> {
+        self.accounts.borrow().clone()
     }
 
     /// Places where a pod's output held a secret.
