@@ -5,6 +5,7 @@
 mod audit;
 mod bad_input;
 mod clients;
+mod cluster;
 mod command;
 mod complete;
 mod delivery;
@@ -14,6 +15,7 @@ mod judged;
 mod provision;
 mod redaction;
 mod remote;
+mod rollout;
 mod rotation;
 mod saboteurs;
 mod scope;
@@ -222,3 +224,42 @@ fn restart_alone(#[case] place: Place) {}
 #[case::onepassword_kubernetes_redeploy(crate::onepassword_kubernetes(DeliveryId::Redeploy))]
 #[case::aws_kubernetes_redeploy(crate::aws_kubernetes(DeliveryId::Redeploy))]
 fn redeploy_alone(#[case] place: Place) {}
+
+/// A check of what a Deployment that rolls promises.
+#[template]
+#[rstest]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
+fn rolling(#[case] place: Place) {}
+
+/// A check of what a delivery leaves in a cluster.
+#[template]
+#[rstest]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::vault_kubernetes_redeploy(crate::vault_kubernetes(DeliveryId::Redeploy))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::doppler_kubernetes_redeploy(crate::doppler_kubernetes(DeliveryId::Redeploy))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_redeploy(crate::onepassword_kubernetes(DeliveryId::Redeploy))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_redeploy(crate::aws_kubernetes(DeliveryId::Redeploy))]
+fn in_a_cluster(#[case] place: Place) {}
+
+/// A check of the service accounts of app and delivery.
+#[template]
+#[rstest]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
+fn with_accounts(#[case] place: Place) {}

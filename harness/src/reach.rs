@@ -9,6 +9,7 @@ use testcontainers::core::client::docker_client_instance;
 use tokio::time::timeout;
 
 use crate::error::BadInput;
+use crate::platform::kubernetes::{Cluster, images_from};
 use crate::tools;
 
 /// Room for a run: the default one leaves about two megabytes.
@@ -112,7 +113,13 @@ impl Machine {
                 false,
             ),
             finding("docker", "the platform `docker`", docker, "start a Docker engine, or set DOCKER_HOST", true),
-            finding("kubernetes", "the platform `kubernetes`", kubernetes, "set KUBECONFIG to a test cluster's", true),
+            finding(
+                "kubernetes",
+                "the platform `kubernetes`",
+                kubernetes,
+                "set KUBECONFIG to that of a test cluster",
+                true,
+            ),
         ];
         Self { findings }
     }
@@ -214,14 +221,18 @@ pub(crate) async fn docker() -> Result<String, String> {
     Ok(format!("engine {}", version.version.unwrap_or_else(|| "of an unknown version".to_owned())))
 }
 
+/// The cluster of the chosen context, and where its images come from; or why none can be used.
 async fn kubernetes() -> Result<String, String> {
-    let asked = timeout(REACH_LIMIT, async {
-        let config = kube::Config::from_kubeconfig(&kube::config::KubeConfigOptions::default()).await;
-        let config = config.map_err(|error| error.to_string())?;
-        let address = config.cluster_url.to_string();
-        let client = kube::Client::try_from(config).map_err(|error| error.to_string())?;
-        let version = client.apiserver_version().await.map_err(|error| error.to_string())?;
-        Ok::<_, String>(format!("{} at {address}", version.git_version))
-    });
-    asked.await.map_err(|_| "the cluster does not answer".to_owned())?
+    let reached = timeout(REACH_LIMIT, Cluster::reach()).await;
+    match reached.map_err(|_| "the cluster does not answer".to_owned())? {
+        Ok(cluster) => Ok(format!(
+            "{} at {}, context `{}`; pods find this machine at {}; images {}",
+            cluster.version,
+            cluster.server,
+            cluster.context,
+            cluster.host,
+            images_from(),
+        )),
+        Err(error) => Err(error.downcast::<BadInput>().map_or_else(|error| format!("{error:#}"), |bad| bad.problem)),
+    }
 }

@@ -22,7 +22,7 @@ pub struct Reaped {
     pub processes: Vec<(String, u32)>,
     /// Private folders that were removed.
     pub folders: Vec<PathBuf>,
-    /// Containers and networks that were removed: run and name.
+    /// Containers, networks and namespaces that were removed: run and name.
     pub containers: Vec<(String, String)>,
     /// Runs that are still at work, and were left alone.
     pub alive: Vec<String>,

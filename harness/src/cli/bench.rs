@@ -18,6 +18,7 @@ use crate::evidence::{Sample, Summary, millis};
 use crate::files::write_private;
 use crate::hold::interruptible;
 use crate::observations::{Awaited, Recorded};
+use crate::platform::kubernetes::Choice;
 use crate::run::{Owner, Run};
 use crate::tools;
 use crate::way::{Sabotage, Way};
@@ -33,6 +34,8 @@ pub(super) struct Args {
     /// Measure only this delivery (repeatable)
     #[arg(long = "delivery", value_name = "NAME")]
     deliveries: Vec<DeliveryId>,
+    #[command(flatten)]
+    cluster: Choice,
     #[command(flatten)]
     output: Output,
 }
@@ -73,6 +76,7 @@ struct Measured {
 }
 
 pub(super) async fn bench(args: &Args) -> Result<u8> {
+    args.cluster.choose();
     let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
     let run = Run::begin(&args.output.folder(), Owner::of(std::process::id()), tools, None, Vec::new())?;
     let mut measured = Vec::new();

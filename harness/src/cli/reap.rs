@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{EXIT_PASSED, Output};
 use crate::candidate;
 use crate::error::BadInput;
+use crate::platform::kubernetes::{Choice, Cluster};
 use crate::preflight::preflight;
 use crate::run::Run;
 use crate::target::Targets;
@@ -24,6 +25,8 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    cluster: Choice,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -31,6 +34,7 @@ pub(super) struct Args {
 const CONTRACT: &str = "contract";
 
 pub(super) async fn reap(args: &Args) -> Result<u8> {
+    args.cluster.choose();
     if let Some(run) = args.run.as_deref().filter(|run| !is_run_id(run) && *run != CONTRACT) {
         // A part of an id would fit other runs as well.
         let remedy = "`cargo conformance report` lists the runs";
@@ -38,6 +42,14 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
     }
     let mut reaped = crate::reap::reap(args.run.as_deref())?;
     reaped.containers = crate::reap::containers(args.run.as_deref()).await?;
+    match Cluster::reach().await {
+        Ok(_) => reaped.containers.extend(crate::reap::namespaces(args.run.as_deref()).await?),
+        // Most machines have no cluster; one that has is told why it was not looked at.
+        Err(error) if std::env::var_os("KUBECONFIG").is_some() => {
+            anstream::eprintln!("no cluster was looked at: {error:#}")
+        }
+        Err(error) => tracing::debug!(%error, "no cluster was looked at"),
+    }
     // A run between two cells has neither processes nor private folders.
     for run in Run::list(&args.output.folder()).into_iter().filter(Run::is_alive) {
         let wanted = args.run.as_ref().is_none_or(|wanted| *wanted == run.id);

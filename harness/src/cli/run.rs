@@ -13,7 +13,7 @@ use crate::cell::PlatformId;
 use crate::error::BadInput;
 use crate::evidence::Evidence;
 use crate::matrix::Selection;
-use crate::platform::kubernetes::Cluster;
+use crate::platform::kubernetes::{Choice, Cluster, chosen};
 use crate::preflight::preflight;
 use crate::reach::{docker as engine, writable};
 use crate::reap;
@@ -35,10 +35,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     #[command(flatten)]
+    cluster: Choice,
+    #[command(flatten)]
     output: Output,
 }
 
 pub(super) async fn run(args: Args) -> Result<u8> {
+    args.cluster.choose();
     let mut selection = args.selection;
     // Found out before anything else: a selection that cannot be.
     selection.cells()?;
@@ -131,6 +134,7 @@ async fn hold(run: &Run, profile: &str) -> Result<Ended> {
         .args(["tether", "--parent", &std::process::id().to_string(), "--"])
         .args(nextest::command(profile, &run.cells))
         .env(RUN_FOLDER, &run.folder)
+        .envs(chosen())
         // A verdict is no crash: a case that fails says why in one line.
         .env("RUST_BACKTRACE", "0")
         .current_dir(tools::workspace())

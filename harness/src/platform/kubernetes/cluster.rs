@@ -1,6 +1,7 @@
 //! The cluster: how it is reached, and whether it may be used.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Namespace, Node};
@@ -51,10 +52,49 @@ pub struct Cluster {
     pub host: IpAddr,
     /// The same for the same cluster, another for one that was made anew.
     pub fingerprint: String,
+    /// The version of its API server.
+    pub version: String,
     config: Config,
 }
 
+/// How the cluster is chosen, each also by a variable.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Choice {
+    /// The context of the kubeconfig, for the platform `kubernetes` [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Keep the namespaces of cells that failed; `cargo conformance reap` removes them
+    #[arg(long)]
+    keep_failed: bool,
+    /// Use a cluster although it says that it is production
+    #[arg(long)]
+    use_production: bool,
+}
+
+/// What was chosen by flags: it goes before what the environment says.
+static CHOSEN: OnceLock<Vec<(&str, String)>> = OnceLock::new();
+
+impl Choice {
+    /// Holds for this process from now on; the first choice stays.
+    pub fn choose(&self) {
+        let yes = |flag: bool| flag.then(|| "yes".to_owned());
+        let chosen =
+            [(CONTEXT, self.context.clone()), (KEEP, yes(self.keep_failed)), (PRODUCTION, yes(self.use_production))];
+        let chosen = chosen.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        // A command chooses once.
+        let _ = CHOSEN.set(chosen);
+    }
+}
+
+/// What was chosen by flags, as variables for processes that are started.
+pub fn chosen() -> Vec<(&'static str, String)> {
+    CHOSEN.get().cloned().unwrap_or_default()
+}
+
 fn variable(name: &str) -> Option<String> {
+    if let Some((_, value)) = chosen().into_iter().find(|(chosen, _)| *chosen == name) {
+        return Some(value);
+    }
     std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 
@@ -66,6 +106,15 @@ pub(super) fn says_yes(name: &str) -> bool {
 /// The registry, where one is named.
 pub(super) fn registry() -> Option<String> {
     variable(REGISTRY).map(|text| text.trim_end_matches('/').to_owned())
+}
+
+/// Where the images of a cluster come from, in words.
+pub fn images_from() -> String {
+    match (registry(), loader()) {
+        (Some(registry), _) => format!("are pulled from {registry}"),
+        (None, Some(loader)) => format!("are loaded by `{}`", loader.join(" ")),
+        (None, None) => format!("have to be there already: set {LOAD} or {REGISTRY}"),
+    }
 }
 
 /// The command that loads images, where one is named.
@@ -86,11 +135,19 @@ impl Cluster {
         let client = Client::try_from(config.clone()).map_err(|error| {
             BadInput::new(place(), format!("failed to make a client: {}", reason(&error)), "correct the kubeconfig")
         })?;
-        client.apiserver_version().await.map_err(|error| {
+        let version = client.apiserver_version().await.map_err(|error| {
             let remedy = "start that cluster, renew its credentials, or choose another context: --context NAME";
             BadInput::new(place(), format!("{server} does not answer: {}", reason(&error)), remedy)
         })?;
-        let cluster = Self { host: host(&config)?, fingerprint: fingerprint(&config), client, context, server, config };
+        let cluster = Self {
+            host: host(&config)?,
+            fingerprint: fingerprint(&config),
+            version: version.git_version,
+            client,
+            context,
+            server,
+            config,
+        };
         if !says_yes(PRODUCTION) {
             cluster.refuse_production().await?;
         }
@@ -120,7 +177,7 @@ impl Cluster {
             told.extend(labelled(&name, node.metadata.labels.unwrap_or_default()));
         }
         let Some((place, text)) = told.into_iter().find(|(_, text)| says_production(text)) else { return Ok(()) };
-        let remedy = format!("choose a test cluster's context, or if this is one: {PRODUCTION}=yes");
+        let remedy = format!("choose a test cluster's context; if this is one: --use-production, or {PRODUCTION}=yes");
         let problem = format!("{place} says `{text}`: this looks like production");
         Err(BadInput::new(format!("Kubernetes context `{}`", self.context), problem, remedy).into())
     }

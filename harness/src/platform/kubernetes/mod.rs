@@ -15,7 +15,9 @@ mod pods;
 mod reap;
 mod resume;
 
-pub use self::cluster::{CONTEXT, Cluster, HOST, KEEP, LOAD, PRODUCTION, REGISTRY, reason};
+pub use self::cluster::{
+    CONTEXT, Choice, Cluster, HOST, KEEP, LOAD, PRODUCTION, REGISTRY, chosen, images_from, reason,
+};
 pub use self::images::write_all;
 pub use self::inspect::Rights;
 pub use self::manifest::{LINGER_MS, PORT, Plan};

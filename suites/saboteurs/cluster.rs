@@ -1,0 +1,81 @@
+//! A delivery that leaves something in the cluster which should not be there.
+
+use std::rc::Rc;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use harness::cell::DeliveryId;
+use harness::delivery::kubernetes::by_id;
+use harness::delivery::{Delivery, Deployment, Scene};
+use harness::platform::kubernetes::Namespace;
+use harness::way::Deploys;
+use k8s_openapi::api::apps::v1::Deployment as Object;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{Patch, PatchParams, PostParams};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+/// What it does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Defect {
+    /// It reloads where it should roll.
+    Reloads,
+    /// Its Deployment ends the old pod before the new one is there.
+    Recreates,
+    /// It notes the value in an annotation.
+    Annotates,
+    /// The app's service account may read Secrets.
+    Grants,
+}
+
+impl Defect {
+    pub(super) fn deploys(self, delivery: DeliveryId) -> Deploys {
+        Box::new(move |namespace| match self {
+            Self::Reloads => by_id(namespace, DeliveryId::Reload),
+            _ => Box::new(Defective {
+                namespace: Rc::clone(namespace),
+                delivery: by_id(namespace, delivery),
+                defect: self,
+            }),
+        })
+    }
+}
+
+/// An honest delivery, and one thing done to it afterwards.
+struct Defective {
+    namespace: Rc<Namespace>,
+    delivery: Box<dyn Delivery>,
+    defect: Defect,
+}
+
+#[async_trait(?Send)]
+impl Delivery for Defective {
+    async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
+        let deployment = self.delivery.deploy(scene).await?;
+        let name = &scene.reader.container;
+        let patch = match self.defect {
+            Defect::Recreates => json!({ "spec": { "strategy": { "type": "Recreate", "rollingUpdate": null } } }),
+            Defect::Annotates => {
+                let (_, values) = scene.candidate.read(scene.reader, scene.reader.environment).await?;
+                let value = values.values().next().map_or("", |value| value.expose_secret());
+                json!({ "metadata": { "annotations": { "last-value": value } } })
+            }
+            Defect::Reloads => json!({}),
+            Defect::Grants => {
+                let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"] });
+                let role = json!({ "metadata": { "name": "further" }, "rules": [rule] });
+                let binding = json!({
+                    "metadata": { "name": "further" },
+                    "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "further" },
+                    "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": self.namespace.name }],
+                });
+                let parameters = PostParams::default();
+                self.namespace.api::<Role>().create(&parameters, &serde_json::from_value(role)?).await?;
+                self.namespace.api::<RoleBinding>().create(&parameters, &serde_json::from_value(binding)?).await?;
+                json!({})
+            }
+        };
+        self.namespace.api::<Object>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(deployment)
+    }
+}
