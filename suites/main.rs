@@ -3,6 +3,7 @@
 //! nobody here wrote.
 
 mod audit;
+mod bad_cluster;
 mod bad_input;
 mod clients;
 mod cluster;

@@ -20,6 +20,7 @@ use rstest::rstest;
 
 use self::backend::Tamper;
 use self::cluster::Defect;
+pub(crate) use self::cluster::Limit;
 use self::delivery::Saboteur;
 use crate::{vault, vault_kubernetes};
 

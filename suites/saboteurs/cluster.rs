@@ -10,6 +10,7 @@ use harness::delivery::{Delivery, Deployment, Scene};
 use harness::platform::kubernetes::Namespace;
 use harness::way::Deploys;
 use k8s_openapi::api::apps::v1::Deployment as Object;
+use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Patch, PatchParams, PostParams};
 use secrecy::ExposeSecret;
@@ -77,5 +78,48 @@ impl Delivery for Defective {
         };
         self.namespace.api::<Object>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         Ok(deployment)
+    }
+}
+
+/// What is put into the namespace before anything is deployed there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// No pod at all.
+    Quota,
+    /// Less memory than any container asks for.
+    Memory,
+}
+
+impl Limit {
+    pub(crate) fn deploys(self, delivery: DeliveryId) -> Deploys {
+        Box::new(move |namespace| {
+            Box::new(Limited { namespace: Rc::clone(namespace), delivery: by_id(namespace, delivery), limit: self })
+        })
+    }
+}
+
+struct Limited {
+    namespace: Rc<Namespace>,
+    delivery: Box<dyn Delivery>,
+    limit: Limit,
+}
+
+#[async_trait(?Send)]
+impl Delivery for Limited {
+    async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
+        let parameters = PostParams::default();
+        match self.limit {
+            Limit::Quota => {
+                let quota = json!({ "metadata": { "name": "none" }, "spec": { "hard": { "pods": "0" } } });
+                let quotas = self.namespace.api::<ResourceQuota>();
+                quotas.create(&parameters, &serde_json::from_value(quota)?).await?;
+            }
+            Limit::Memory => {
+                let limit = json!({ "type": "Container", "max": { "memory": "1Mi" } });
+                let range = json!({ "metadata": { "name": "little" }, "spec": { "limits": [limit] } });
+                self.namespace.api::<LimitRange>().create(&parameters, &serde_json::from_value(range)?).await?;
+            }
+        }
+        self.delivery.deploy(scene).await
     }
 }

@@ -1,13 +1,17 @@
 //! `rollout.zero-downtime`.
 
-use anyhow::{Context, Result, bail};
+use std::cell::Cell;
+
+use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
+use probe::observation::Event;
 use tokio::time::Instant;
 
 use super::{About, Check, Question, Spread};
 use crate::candidate::PROBED_NAME;
 use crate::cell::{DeliveryId, PlatformId};
 use crate::load::{Load, Request};
+use crate::observations::{Awaited, Recorded};
 use crate::verdict::Judgement;
 use crate::way::{HELLO, Way};
 
@@ -61,9 +65,16 @@ impl Check for ZeroDowntime {
                 break;
             }
         }
-        // The pod before the last is asked to end when the last one answers: the requests go on until it is gone.
-        way.settle(app).await?;
+        // The pod before the last is asked to end when the last one answers: the requests go on until it has.
+        let deadline = Instant::now() + way.patience.0;
+        let ended = Cell::new(0);
+        let stopping = |recorded: &Recorded| {
+            ended.set(ended.get() + usize::from(recorded.observation.event == Event::Stopping));
+            ended.get() == ROTATIONS
+        };
+        let observed = way.deployment(app).observations.wait(0, deadline, stopping).await;
         let requests = load.stop().await?;
+        ensure!(!arrived || matches!(observed, Awaited::Seen(_)), "failed to see the old pods end in time");
         way.record.notes.push(format!("{} requests were sent", requests.len()));
         Ok(judge(arrived, &requests))
     }

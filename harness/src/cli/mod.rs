@@ -3,6 +3,7 @@
 mod bench;
 mod contract;
 mod doctor;
+mod images;
 mod matrix;
 mod nextest;
 mod prepare;
@@ -68,6 +69,8 @@ enum Command {
     Bench(bench::Args),
     /// Compare the stand-ins with the services that they stand in for, endpoint by endpoint
     Contract(contract::Args),
+    /// Write the images of the platform `kubernetes` to files, to be pushed or loaded
+    Images(images::Args),
     /// Run every test of the project: the cells, and what holds the suite itself to account
     Test(test::Args),
     /// Build and find what cases need, and begin a run; called by cargo-nextest before the first case
@@ -134,6 +137,7 @@ fn command(command: Command) -> Result<u8> {
             Command::Reap(args) => reap::reap(&args).await,
             Command::Bench(args) => bench::bench(&args).await,
             Command::Contract(args) => contract::contract(&args).await,
+            Command::Images(args) => images::images(&args).await,
             Command::Tether(_) | Command::Prepare | Command::Test(_) => Ok(EXIT_PASSED),
         }
     })

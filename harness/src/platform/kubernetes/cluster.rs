@@ -132,6 +132,8 @@ impl Cluster {
         let (context, config) = choose(wanted.as_deref()).await?;
         let server = config.cluster_url.to_string();
         let place = || format!("Kubernetes context `{context}`");
+        // By its names alone before anything is asked of it.
+        refuse_production(&context, named(&context))?;
         let client = Client::try_from(config.clone()).map_err(|error| {
             BadInput::new(place(), format!("failed to make a client: {}", reason(&error)), "correct the kubeconfig")
         })?;
@@ -148,9 +150,7 @@ impl Cluster {
             server,
             config,
         };
-        if !says_yes(PRODUCTION) {
-            cluster.refuse_production().await?;
-        }
+        refuse_production(&cluster.context, cluster.labelled().await)?;
         Ok(cluster)
     }
 
@@ -164,9 +164,9 @@ impl Cluster {
         Client::try_from(config).context("failed to make a client for a service account")
     }
 
-    /// Looks at the names in the kubeconfig, and at the labels of namespaces and nodes as far as they may be read.
-    async fn refuse_production(&self) -> Result<()> {
-        let mut told = named(&self.context);
+    /// The labels of namespaces and nodes as far as they may be read, each with where it stands.
+    async fn labelled(&self) -> Vec<(String, String)> {
+        let mut told = Vec::new();
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         if let Ok(namespace) = namespaces.get("kube-system").await {
             told.extend(labelled("the namespace kube-system", namespace.metadata.labels.unwrap_or_default()));
@@ -176,11 +176,19 @@ impl Cluster {
             let name = format!("the node {}", node.metadata.name.unwrap_or_default());
             told.extend(labelled(&name, node.metadata.labels.unwrap_or_default()));
         }
-        let Some((place, text)) = told.into_iter().find(|(_, text)| says_production(text)) else { return Ok(()) };
-        let remedy = format!("choose a test cluster's context; if this is one: --use-production, or {PRODUCTION}=yes");
-        let problem = format!("{place} says `{text}`: this looks like production");
-        Err(BadInput::new(format!("Kubernetes context `{}`", self.context), problem, remedy).into())
+        told
     }
+}
+
+/// Refuses a cluster of which one of these texts says that it is production, unless the user said that this is wanted.
+fn refuse_production(context: &str, told: Vec<(String, String)>) -> Result<(), BadInput> {
+    let Some((place, text)) = told.into_iter().find(|(_, text)| says_production(text)) else { return Ok(()) };
+    if says_yes(PRODUCTION) {
+        return Ok(());
+    }
+    let remedy = format!("choose a test cluster's context; if this is one: --use-production, or {PRODUCTION}=yes");
+    let problem = format!("{place} says `{text}`: this looks like production");
+    Err(BadInput::new(format!("Kubernetes context `{context}`"), problem, remedy))
 }
 
 /// The context's name and its configuration.

@@ -55,7 +55,7 @@ impl Namespace {
         Ok(found.map_err(|error| failed("list ReplicaSets", &error))?.items.len())
     }
 
-    /// Waits until a rollout of the Deployment of this name is complete, and the pods that it replaced have ended.
+    /// Waits until a rollout of the Deployment of this name is complete: every pod that is to stay is new and available.
     ///
     /// # Errors
     /// It is not before the deadline, or the API server does not say.
@@ -64,11 +64,7 @@ impl Namespace {
             loop {
                 let deployment = self.api::<Deployment>().get(app).await;
                 let deployment = deployment.map_err(|error| failed("look at a Deployment", &error))?;
-                let pods = self.api::<Pod>().list(&Self::selector(app)).await;
-                let pods = pods.map_err(|error| failed("list pods", &error))?;
-                let pods = pods.items.iter().filter(|pod| !has_ended(pod)).count();
-                let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-                if is_complete(&deployment) && i32::try_from(pods)? == wanted {
+                if is_complete(&deployment) {
                     return Ok(());
                 }
                 sleep(LOOK_EVERY).await;
@@ -159,13 +155,6 @@ impl Namespace {
         }
         Ok(all)
     }
-}
-
-/// Whether a pod is about to go, and nothing in it runs any more. Its object stays for some seconds longer.
-fn has_ended(pod: &Pod) -> bool {
-    let containers = pod.status.iter().flat_map(|status| &status.container_statuses).flatten();
-    let mut states = containers.map(|container| container.state.as_ref().and_then(|state| state.terminated.as_ref()));
-    pod.metadata.deletion_timestamp.is_some() && states.all(|ended| ended.is_some())
 }
 
 fn of_review(rule: &ResourceRule) -> Vec<String> {
