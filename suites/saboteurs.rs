@@ -84,7 +84,7 @@ async fn is_caught(#[case] check: &str, #[case] delivery: DeliveryId, #[case] ha
 /// The same in a cluster.
 #[rstest]
 #[case::rollout_zero_downtime("rollout.zero-downtime", DeliveryId::Restart, Defect::Recreates)]
-#[case::rollout_revision("rollout.revision", DeliveryId::Restart, Defect::Reloads)]
+#[case::rollout_revision("rollout.revision", DeliveryId::Restart, Defect::RollsTwice)]
 #[case::cluster_secret_not_in_spec("cluster.secret-not-in-spec", DeliveryId::Redeploy, Defect::Annotates)]
 #[case::cluster_least_privilege("cluster.least-privilege", DeliveryId::Reload, Defect::Grants)]
 #[tokio::test]

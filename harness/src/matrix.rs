@@ -156,8 +156,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case::whole_suite(&["scope"], &[], 3 * 4 * 2)]
-    #[case::one_check(&["rotation.burst"], &[DeliveryId::Restart], 4 * 2)]
+    #[case::whole_suite(&["scope"], &[], 3 * 4 * 3)]
+    #[case::one_check(&["rotation.burst"], &[DeliveryId::Restart], 4 * 3)]
     #[case::what_one_candidate_has(&["rotation.burst"], &[DeliveryId::ReloadWebhook], 1)]
     fn a_selection_narrows(#[case] checks: &[&str], #[case] deliveries: &[DeliveryId], #[case] expected: usize) {
         let checks = checks.iter().map(ToString::to_string).collect();

@@ -22,7 +22,7 @@ use crate::observations::{Awaited, Values, digests};
 use crate::platform::Platform;
 use crate::platform::docker::{DockerPlatform, Network};
 pub use crate::platform::kubernetes::Rights;
-use crate::platform::kubernetes::{Namespace, NamespacePlatform, Outside};
+use crate::platform::kubernetes::{Cluster, Namespace, NamespacePlatform, Outside};
 use crate::platform::process::ProcessPlatform;
 use crate::random;
 use crate::ready;
@@ -131,11 +131,9 @@ impl Way {
             PlatformId::Process | PlatformId::Kubernetes => None,
             PlatformId::Docker => Some(Rc::new(Network::make(run, &unique).await?)),
         };
-        let namespace = match cell.place.platform {
+        let cluster = match cell.place.platform {
             PlatformId::Process | PlatformId::Docker => None,
-            PlatformId::Kubernetes => {
-                Some(Rc::new(Namespace::make(run, &unique, &folder.path().join(APP), &logs, &redactor).await?))
-            }
+            PlatformId::Kubernetes => Some(Cluster::reach().await?),
         };
         let lay = |name: &str| -> Result<Box<dyn Platform>> {
             let own = folder.path().join(name);
@@ -144,13 +142,12 @@ impl Way {
                 return Ok(Box::new(DockerPlatform::new(&own, &logs, run, &redactor, Rc::clone(network))?));
             }
             let processes = ProcessPlatform::new(&own, &logs, run, &redactor)?;
-            Ok(match &namespace {
+            Ok(match &cluster {
                 None => Box::new(processes),
-                Some(namespace) if name == APP => Box::new(NamespacePlatform::new(Rc::clone(namespace))),
-                Some(namespace) => Box::new(Outside::new(processes, namespace.cluster.host)),
+                Some(cluster) => Box::new(Outside::new(processes, cluster.host)),
             })
         };
-        let platform = lay(APP)?;
+        let app = lay(APP)?;
         // An entry of the backend's log can be tied to this very cell.
         let user_agent = format!("secrets-conformance/{} ({cell}; {}-{unique})", env!("CARGO_PKG_VERSION"), run.id);
         let setup = Setup {
@@ -162,6 +159,14 @@ impl Way {
             user_agent,
         };
         let candidate = candidate::open(cell.place.candidate, setup).await?;
+        let (platform, namespace): (Box<dyn Platform>, _) = match cluster {
+            None => (app, None),
+            Some(cluster) => {
+                // Last, and with it everything that the cluster holds of this cell.
+                let namespace = Rc::new(Namespace::make(cluster, run, &unique, app.folder(), &logs, &redactor).await?);
+                (Box::new(NamespacePlatform::new(Rc::clone(&namespace))), Some(namespace))
+            }
+        };
         let key_text = random::token(32)?;
         let key_file = platform.folder().join("digest.key");
         write_private(&key_file, key_text.expose_secret())?;

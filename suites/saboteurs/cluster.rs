@@ -19,8 +19,8 @@ use serde_json::json;
 /// What it does.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Defect {
-    /// It reloads where it should roll.
-    Reloads,
+    /// It rolls once more, for nothing.
+    RollsTwice,
     /// Its Deployment ends the old pod before the new one is there.
     Recreates,
     /// It notes the value in an annotation.
@@ -31,13 +31,8 @@ pub(super) enum Defect {
 
 impl Defect {
     pub(super) fn deploys(self, delivery: DeliveryId) -> Deploys {
-        Box::new(move |namespace| match self {
-            Self::Reloads => by_id(namespace, DeliveryId::Reload),
-            _ => Box::new(Defective {
-                namespace: Rc::clone(namespace),
-                delivery: by_id(namespace, delivery),
-                defect: self,
-            }),
+        Box::new(move |namespace| {
+            Box::new(Defective { namespace: Rc::clone(namespace), delivery: by_id(namespace, delivery), defect: self })
         })
     }
 }
@@ -61,7 +56,10 @@ impl Delivery for Defective {
                 let value = values.values().next().map_or("", |value| value.expose_secret());
                 json!({ "metadata": { "annotations": { "last-value": value } } })
             }
-            Defect::Reloads => json!({}),
+            Defect::RollsTwice => {
+                self.namespace.restart(name).await?;
+                json!({})
+            }
             Defect::Grants => {
                 let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"] });
                 let role = json!({ "metadata": { "name": "further" }, "rules": [rule] });

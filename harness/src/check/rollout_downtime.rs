@@ -44,16 +44,8 @@ impl Check for ZeroDowntime {
             return Ok(Judgement::fail("the first value never arrived, so no rotation could"));
         }
         let address = way.deployment(app).address.clone().context("failed to find an address that stays the same")?;
+        answers(way, &address).await?;
         let mut load = Load::start(&address, PROBED_NAME, CLIENTS)?;
-        let hello = way.digest(&HELLO.into());
-        if !load.answered_with(&hello, Instant::now() + way.patience.0).await {
-            let requests = load.stop().await?;
-            let first = requests.iter().find_map(|request| request.outcome.as_ref().err());
-            bail!(
-                "failed to reach the Service at {address} from this machine: {}",
-                first.map_or("no answer", |text| text)
-            );
-        }
         let mut arrived = true;
         for _ in 0..ROTATIONS {
             let values = way.fresh_values()?;
@@ -78,6 +70,18 @@ impl Check for ZeroDowntime {
         way.record.notes.push(format!("{} requests were sent", requests.len()));
         Ok(judge(arrived, &requests))
     }
+}
+
+/// Waits until the Service answers: a node learns of its first pod a little later than the API server, which is no rollout.
+async fn answers(way: &Way, address: &str) -> Result<()> {
+    let mut first = Load::start(address, PROBED_NAME, 1)?;
+    let answered = first.answered_with(&way.digest(&HELLO.into()), Instant::now() + way.patience.0).await;
+    let requests = first.stop().await?;
+    if !answered {
+        let error = requests.iter().find_map(|request| request.outcome.as_ref().err());
+        bail!("failed to reach the Service at {address} from this machine: {}", error.map_or("no answer", |text| text));
+    }
+    Ok(())
 }
 
 fn judge(arrived: bool, requests: &[Request]) -> Judgement {

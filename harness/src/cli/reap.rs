@@ -46,7 +46,7 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
         Ok(_) => reaped.containers.extend(crate::reap::namespaces(args.run.as_deref()).await?),
         // Most machines have no cluster; one that has is told why it was not looked at.
         Err(error) if std::env::var_os("KUBECONFIG").is_some() => {
-            anstream::eprintln!("no cluster was looked at: {error:#}")
+            anstream::eprintln!("no cluster was looked at: {error:#}");
         }
         Err(error) => tracing::debug!(%error, "no cluster was looked at"),
     }

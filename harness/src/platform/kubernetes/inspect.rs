@@ -23,7 +23,7 @@ use super::{Namespace, failed};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What everybody who is known may do on every cluster: ask what they may do, and who they are
-/// (kubernetes.io/docs/reference/access-authn-authz/rbac, the default ClusterRole `system:basic-user`).
+/// (kubernetes.io/docs/reference/access-authn-authz/rbac, the default role `system:basic-user`).
 const EVERYBODY: [&str; 3] = [
     "create selfsubjectaccessreviews.authorization.k8s.io",
     "create selfsubjectrulesreviews.authorization.k8s.io",

@@ -16,8 +16,9 @@ use crate::platform::{Program, Workload};
 /// Whom containers run as.
 const USER: u32 = 65532;
 
-/// How long the probe serves on after SIGTERM, in milliseconds: a node may still send it requests for about a second.
-pub const LINGER_MS: u64 = 2000;
+/// How long the probe serves on after SIGTERM, in milliseconds: a node sends it requests for about a second longer, and
+/// a busy one for more.
+pub const LINGER_MS: u64 = 5000;
 
 /// How long a pod may take to end, in seconds: what it lingers, and its last requests.
 const GRACE_S: u64 = 15;

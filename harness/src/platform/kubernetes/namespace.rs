@@ -48,12 +48,18 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes the namespace of a cell, whose containers see `folder` and whose logs go, redacted, to `logs`.
+    /// Makes the namespace of a cell in a cluster, whose containers see `folder` and whose logs go, redacted, to `logs`.
     ///
     /// # Errors
-    /// The cluster does not answer, must not be used, or refuses.
-    pub async fn make(run: &Run, unique: &str, folder: &Path, logs: &Path, redactor: &Redactor) -> Result<Self> {
-        let cluster = Cluster::reach().await?;
+    /// The cluster does not answer, or refuses.
+    pub async fn make(
+        cluster: Cluster,
+        run: &Run,
+        unique: &str,
+        folder: &Path,
+        logs: &Path,
+        redactor: &Redactor,
+    ) -> Result<Self> {
         let name = format!("conformance-{}-{unique}", run.id);
         let all = BTreeMap::from([(RUN_LABEL.to_owned(), run.id.clone())]);
         let mut labels = json!(all);
