@@ -2,19 +2,21 @@
 //!
 //! A check sees only this; vendors, platforms and deliveries stay behind it.
 
+mod audit;
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use probe::observation::RunKey;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::candidate::{self, Access, AuditEntry, Candidate, Capability, Gap, PROBED_NAME, Reader, Setup, Written};
+use crate::candidate::{self, Access, Candidate, Capability, Gap, PROBED_NAME, Reader, Setup, Written};
 use crate::cell::{Cell, DeliveryId, Environment, PlatformId};
-use crate::check::Trace;
 use crate::delivery::{self, Delivery, Deployment, Scene};
 use crate::evidence::{Record, Sample, millis};
 use crate::files::{PrivateFolder, write_private};
@@ -25,7 +27,6 @@ pub use crate::platform::kubernetes::Rights;
 use crate::platform::kubernetes::{Cluster, Namespace, NamespacePlatform, Outside};
 use crate::platform::process::ProcessPlatform;
 use crate::random;
-use crate::ready;
 use crate::redact::Redactor;
 use crate::run::Run;
 use crate::verdict::{Patience, Sla};
@@ -39,8 +40,8 @@ pub const CONTAINER: &str = "app";
 /// The value of the proof of concept.
 pub const HELLO: &str = "hello";
 
-/// A deployment stands in a fraction of a second; this is for a machine in trouble.
-const DEPLOY_LIMIT: Duration = Duration::from_secs(30);
+/// A deployment stands in a fraction of a second, in a cluster in a few; this is for a machine in trouble.
+const DEPLOY_LIMIT: Duration = Duration::from_secs(60);
 
 /// The part of the cell's folder that containers see.
 const APP: &str = "app";
@@ -403,60 +404,6 @@ impl Way {
         self.key.digest(value.expose_secret().as_bytes())
     }
 
-    /// Reads the audit log until it holds what `enough` asks for, or its own patience runs out.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub async fn audit_until(&mut self, enough: impl Fn(&[AuditEntry]) -> bool) -> Result<Vec<AuditEntry>> {
-        let mut entries = self.candidate.audit().await?;
-        let mut broken = None;
-        let looked = ready::until("the audit log", self.candidate.audit_patience(), async || {
-            if !enough(&entries) {
-                match self.candidate.audit().await {
-                    Ok(later) => entries = later,
-                    Err(error) => broken = Some(error),
-                }
-            }
-            Ok((broken.is_some() || enough(&entries)).then_some(()))
-        });
-        if looked.await.is_err() {
-            // Whether the candidate fails for it is for the judgement to say.
-            tracing::debug!("the audit log does not hold all that the check looks for");
-        }
-        if let Some(error) = broken {
-            return Err(error);
-        }
-        self.record.audit.clone_from(&entries);
-        Ok(entries)
-    }
-
-    /// The audit log as it is stored.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub async fn audit_raw(&mut self) -> Result<Vec<u8>> {
-        self.candidate.audit_raw().await
-    }
-
-    /// What this write of this value leaves in the audit log.
-    ///
-    /// # Errors
-    /// The backend does not tell, or its log could prove nothing.
-    pub async fn trace(&mut self, written: &Written, value: &SecretString) -> Result<Trace> {
-        let fingerprint = self.candidate.fingerprint(value).await;
-        let fingerprint = fingerprint.context("failed to ask for the audit log's fingerprint")?;
-        ensure!(
-            written.logged_as.is_some() || fingerprint.is_some(),
-            "failed to look for a write in the audit log: it names neither versions nor values"
-        );
-        Ok(Trace { version: written.logged_as.clone(), fingerprint })
-    }
-
-    /// The identity under which rotations stand in the audit log.
-    pub fn rotator(&self) -> &'static str {
-        self.candidate.rotator()
-    }
-
     /// Tries to read an environment with an identity.
     ///
     /// # Errors
@@ -508,63 +455,6 @@ impl Way {
     /// The folder that the containers share, and the folder of the cell's logs.
     pub fn folders(&self) -> (PathBuf, PathBuf) {
         (self.platform.folder().to_owned(), self.logs.clone())
-    }
-
-    fn namespace(&self) -> Result<&Rc<Namespace>> {
-        self.namespace.as_ref().context("failed to look at the cluster: this cell is on another platform")
-    }
-
-    /// How many revisions the container's Deployment has.
-    ///
-    /// # Errors
-    /// The cluster does not say.
-    pub async fn revisions(&self, app: App) -> Result<usize> {
-        self.namespace()?.revisions(&self.containers[app.0].reader.container).await
-    }
-
-    /// Waits until a rollout of the container's Deployment is over.
-    ///
-    /// # Errors
-    /// It is not before patience runs out.
-    pub async fn settle(&self, app: App) -> Result<()> {
-        let deadline = Instant::now() + self.patience.0;
-        self.namespace()?.settle(&self.containers[app.0].reader.container, deadline).await
-    }
-
-    /// Has what delivers to the container start anew, and waits until it says that it delivered.
-    ///
-    /// # Errors
-    /// It does not before patience runs out.
-    pub async fn renew_delivery(&mut self, app: App) -> Result<()> {
-        let deadline = Instant::now() + self.patience.0;
-        let namespace = Rc::clone(self.namespace()?);
-        let Container { reader, deployment } = &mut self.containers[app.0];
-        let delivery = delivery::kubernetes::controller(&reader.container);
-        deployment.delivers_again(deadline, async || namespace.renew(&delivery).await).await
-    }
-
-    /// Has the container's Deployment rolled as `kubectl rollout restart` does, and says when the request was sent.
-    ///
-    /// # Errors
-    /// The cluster refuses.
-    pub async fn restart_bare(&self, app: App) -> Result<Instant> {
-        self.namespace()?.restart(&self.containers[app.0].reader.container).await
-    }
-
-    /// Every object of the cell's namespace by kind and name, as the cluster shows it, but for the data of Secrets.
-    ///
-    /// # Errors
-    /// The cluster does not show one.
-    pub async fn objects(&self) -> Result<Vec<(String, String)>> {
-        self.namespace()?.objects().await
-    }
-
-    /// What the service accounts of the cell may do.
-    ///
-    /// # Errors
-    /// The cluster does not say.
-    pub async fn rights(&self) -> Result<Vec<Rights>> {
-        self.namespace()?.rights().await
     }
 
     /// Keeps what the platform says of a cell that failed, and the cell's namespace where somebody wants to look at it.

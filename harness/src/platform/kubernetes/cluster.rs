@@ -138,8 +138,9 @@ impl Cluster {
             BadInput::new(place(), format!("failed to make a client: {}", reason(&error)), "correct the kubeconfig")
         })?;
         let version = client.apiserver_version().await.map_err(|error| {
+            let what = if matches!(error, kube::Error::Api(_)) { "refuses" } else { "does not answer" };
             let remedy = "start that cluster, renew its credentials, or choose another context: --context NAME";
-            BadInput::new(place(), format!("{server} does not answer: {}", reason(&error)), remedy)
+            BadInput::new(place(), format!("{server} {what}: {}", reason(&error)), remedy)
         })?;
         let cluster = Self {
             host: host(&config)?,
