@@ -3,8 +3,10 @@
 //! nobody here wrote.
 
 mod audit;
+mod bad_cluster;
 mod bad_input;
 mod clients;
+mod cluster;
 mod command;
 mod complete;
 mod delivery;
@@ -17,6 +19,7 @@ mod network;
 mod provision;
 mod redaction;
 mod remote;
+mod rollout;
 mod rotation;
 mod saboteurs;
 mod scope;
@@ -52,12 +55,20 @@ const fn vault_docker(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Vault, PlatformId::Docker, delivery)
 }
 
+const fn vault_kubernetes(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Vault, PlatformId::Kubernetes, delivery)
+}
+
 const fn doppler(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Doppler, PlatformId::Process, delivery)
 }
 
 const fn doppler_docker(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Doppler, PlatformId::Docker, delivery)
+}
+
+const fn doppler_kubernetes(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Doppler, PlatformId::Kubernetes, delivery)
 }
 
 const fn onepassword(delivery: DeliveryId) -> Place {
@@ -68,12 +79,20 @@ const fn onepassword_docker(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Onepassword, PlatformId::Docker, delivery)
 }
 
+const fn onepassword_kubernetes(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Onepassword, PlatformId::Kubernetes, delivery)
+}
+
 const fn aws(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Aws, PlatformId::Process, delivery)
 }
 
 const fn aws_docker(delivery: DeliveryId) -> Place {
     Place::new(CandidateId::Aws, PlatformId::Docker, delivery)
+}
+
+const fn aws_kubernetes(delivery: DeliveryId) -> Place {
+    Place::new(CandidateId::Aws, PlatformId::Kubernetes, delivery)
 }
 
 /// A check that is held under every delivery.
@@ -114,6 +133,20 @@ const fn aws_docker(delivery: DeliveryId) -> Place {
 #[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
 #[case::aws_docker_compose(crate::aws_docker(DeliveryId::Compose))]
 #[case::aws_docker_redeploy(crate::aws_docker(DeliveryId::Redeploy))]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::vault_kubernetes_native_template(crate::vault_kubernetes(DeliveryId::NativeTemplate))]
+#[case::vault_kubernetes_native_exec(crate::vault_kubernetes(DeliveryId::NativeExec))]
+#[case::vault_kubernetes_redeploy(crate::vault_kubernetes(DeliveryId::Redeploy))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::doppler_kubernetes_redeploy(crate::doppler_kubernetes(DeliveryId::Redeploy))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_redeploy(crate::onepassword_kubernetes(DeliveryId::Redeploy))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_redeploy(crate::aws_kubernetes(DeliveryId::Redeploy))]
 fn every_delivery(#[case] place: Place) {}
 
 /// A check that is held under every delivery by which a rotation reaches the running container.
@@ -146,6 +179,16 @@ fn every_delivery(#[case] place: Place) {}
 #[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
 #[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
 #[case::aws_docker_compose(crate::aws_docker(DeliveryId::Compose))]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::vault_kubernetes_native_template(crate::vault_kubernetes(DeliveryId::NativeTemplate))]
+#[case::vault_kubernetes_native_exec(crate::vault_kubernetes(DeliveryId::NativeExec))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
 fn rotating_deliveries(#[case] place: Place) {}
 
 /// A check whose answer does not depend on the delivery.
@@ -159,6 +202,10 @@ fn rotating_deliveries(#[case] place: Place) {}
 #[case::doppler_docker_reload(crate::doppler_docker(DeliveryId::Reload))]
 #[case::onepassword_docker_reload(crate::onepassword_docker(DeliveryId::Reload))]
 #[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
 fn any_delivery(#[case] place: Place) {}
 
 /// A check of what `restart` alone promises.
@@ -185,6 +232,10 @@ fn restart_alone(#[case] place: Place) {}
 #[case::doppler_docker_redeploy(crate::doppler_docker(DeliveryId::Redeploy))]
 #[case::onepassword_docker_redeploy(crate::onepassword_docker(DeliveryId::Redeploy))]
 #[case::aws_docker_redeploy(crate::aws_docker(DeliveryId::Redeploy))]
+#[case::vault_kubernetes_redeploy(crate::vault_kubernetes(DeliveryId::Redeploy))]
+#[case::doppler_kubernetes_redeploy(crate::doppler_kubernetes(DeliveryId::Redeploy))]
+#[case::onepassword_kubernetes_redeploy(crate::onepassword_kubernetes(DeliveryId::Redeploy))]
+#[case::aws_kubernetes_redeploy(crate::aws_kubernetes(DeliveryId::Redeploy))]
 fn redeploy_alone(#[case] place: Place) {}
 
 /// A check that only containers can be held to, where the app stays when its sidecar goes.
@@ -208,3 +259,42 @@ fn containers_reloaded(#[case] place: Place) {}
 #[case::aws_docker_reload(crate::aws_docker(DeliveryId::Reload))]
 #[case::aws_docker_restart(crate::aws_docker(DeliveryId::Restart))]
 fn containers(#[case] place: Place) {}
+
+/// A check of what a Deployment that rolls promises.
+#[template]
+#[rstest]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
+fn rolling(#[case] place: Place) {}
+
+/// A check of what a delivery leaves in a cluster.
+#[template]
+#[rstest]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::vault_kubernetes_redeploy(crate::vault_kubernetes(DeliveryId::Redeploy))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::doppler_kubernetes_redeploy(crate::doppler_kubernetes(DeliveryId::Redeploy))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_redeploy(crate::onepassword_kubernetes(DeliveryId::Redeploy))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_redeploy(crate::aws_kubernetes(DeliveryId::Redeploy))]
+fn in_a_cluster(#[case] place: Place) {}
+
+/// A check of the service accounts of app and delivery.
+#[template]
+#[rstest]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+#[case::doppler_kubernetes_reload(crate::doppler_kubernetes(DeliveryId::Reload))]
+#[case::doppler_kubernetes_restart(crate::doppler_kubernetes(DeliveryId::Restart))]
+#[case::onepassword_kubernetes_reload(crate::onepassword_kubernetes(DeliveryId::Reload))]
+#[case::onepassword_kubernetes_restart(crate::onepassword_kubernetes(DeliveryId::Restart))]
+#[case::aws_kubernetes_reload(crate::aws_kubernetes(DeliveryId::Reload))]
+#[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
+fn with_accounts(#[case] place: Place) {}

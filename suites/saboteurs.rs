@@ -4,6 +4,7 @@
 //! mean that the check is blind, nor `error`, which would mean that the suite broke.
 
 mod backend;
+mod cluster;
 mod delivery;
 mod network;
 
@@ -19,8 +20,10 @@ use harness::way::Sabotage;
 use rstest::rstest;
 
 use self::backend::Tamper;
+use self::cluster::Defect;
+pub(crate) use self::cluster::Limit;
 use self::delivery::Saboteur;
-use crate::{vault, vault_docker};
+use crate::{vault, vault_docker, vault_kubernetes};
 
 /// What is done to the way of a cell.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +77,22 @@ async fn is_caught(#[case] check: &str, #[case] delivery: DeliveryId, #[case] ha
     };
     let run = Run::current().unwrap_or_else(|error| panic!("error: {error:#}"));
     let evidence = hold_sabotaged(&run, &Cell::new(check, vault(delivery)), sabotage).await.unwrap();
+    let judgement = evidence.judgement;
+    println!("{check}: {}: {}", judgement.verdict, judgement.reason);
+    assert_eq!(judgement.verdict, Verdict::Fail, "{}", judgement.reason);
+}
+
+/// The same in a cluster.
+#[rstest]
+#[case::rollout_zero_downtime("rollout.zero-downtime", DeliveryId::Restart, Defect::Recreates)]
+#[case::rollout_revision("rollout.revision", DeliveryId::Restart, Defect::RollsTwice)]
+#[case::cluster_secret_not_in_spec("cluster.secret-not-in-spec", DeliveryId::Redeploy, Defect::Annotates)]
+#[case::cluster_least_privilege("cluster.least-privilege", DeliveryId::Reload, Defect::Grants)]
+#[tokio::test]
+async fn is_caught_in_a_kubernetes_cluster(#[case] check: &str, #[case] delivery: DeliveryId, #[case] defect: Defect) {
+    let sabotage = Sabotage { namespaced: Some(defect.deploys(delivery)), ..Sabotage::default() };
+    let run = Run::current().unwrap_or_else(|error| panic!("error: {error:#}"));
+    let evidence = hold_sabotaged(&run, &Cell::new(check, vault_kubernetes(delivery)), sabotage).await.unwrap();
     let judgement = evidence.judgement;
     println!("{check}: {}: {}", judgement.verdict, judgement.reason);
     assert_eq!(judgement.verdict, Verdict::Fail, "{}", judgement.reason);

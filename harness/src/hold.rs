@@ -23,6 +23,9 @@ use crate::way::{Sabotage, Way};
 /// Cleaning up takes a fraction of a second; this is for a backend that asks for patience, and a machine in trouble.
 const END_LIMIT: Duration = PACE_LIMIT.saturating_add(Duration::from_secs(15));
 
+/// How long the platform is asked what happened.
+const TESTIFY_LIMIT: Duration = Duration::from_secs(5);
+
 /// Holds a cell and writes its evidence to the run's folder.
 ///
 /// # Errors
@@ -51,6 +54,10 @@ async fn walk(run: &Run, cell: &Cell, sabotage: Sabotage) -> Result<(Evidence, R
         Ok(mut way) => {
             let driven = interruptible(run.owner, drive(check, &mut way)).await;
             let mut judgement = driven.unwrap_or_else(|error| broken(&error));
+            if judgement.verdict >= Verdict::Fail {
+                // A cluster that is away says nothing; what it would have said must not keep the cell.
+                let _ = tokio::time::timeout(TESTIFY_LIMIT, way.testify()).await;
+            }
             let ended = tokio::time::timeout(END_LIMIT, way.end()).await;
             if let Err(error) = ended.context("failed to clean up in time").flatten() {
                 judgement = raise(&judgement, &error);

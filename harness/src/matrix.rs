@@ -21,7 +21,7 @@ pub struct Row {
 }
 
 /// The candidates and platforms that have a driver.
-pub const PLACES: [(CandidateId, PlatformId); 8] = [
+pub const PLACES: [(CandidateId, PlatformId); 12] = [
     (CandidateId::Vault, PlatformId::Process),
     (CandidateId::Doppler, PlatformId::Process),
     (CandidateId::Onepassword, PlatformId::Process),
@@ -30,6 +30,10 @@ pub const PLACES: [(CandidateId, PlatformId); 8] = [
     (CandidateId::Doppler, PlatformId::Docker),
     (CandidateId::Onepassword, PlatformId::Docker),
     (CandidateId::Aws, PlatformId::Docker),
+    (CandidateId::Vault, PlatformId::Kubernetes),
+    (CandidateId::Doppler, PlatformId::Kubernetes),
+    (CandidateId::Onepassword, PlatformId::Kubernetes),
+    (CandidateId::Aws, PlatformId::Kubernetes),
 ];
 
 /// Every cell, in the order of the reports: by candidate, platform, check, delivery.
@@ -152,8 +156,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case::whole_suite(&["scope"], &[], 3 * 4 * 2)]
-    #[case::one_check(&["rotation.burst"], &[DeliveryId::Restart], 4 * 2)]
+    #[case::whole_suite(&["scope"], &[], 3 * 4 * 3)]
+    #[case::one_check(&["rotation.burst"], &[DeliveryId::Restart], 4 * 3)]
     #[case::what_one_candidate_has(&["rotation.burst"], &[DeliveryId::ReloadWebhook], 1)]
     fn a_selection_narrows(#[case] checks: &[&str], #[case] deliveries: &[DeliveryId], #[case] expected: usize) {
         let checks = checks.iter().map(ToString::to_string).collect();

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::error::BadInput;
+use crate::platform::kubernetes::{Cluster, images_from};
 use crate::tools;
 
 /// Room for a run: the default one leaves about two megabytes.
@@ -240,14 +241,18 @@ fn scratch() -> Result<String, String> {
     Ok(format!("Kubernetes {} in {}", binaries.release, binaries.folder.display()))
 }
 
+/// The cluster of the chosen context, and where its images come from; or why none can be used.
 async fn kubernetes() -> Result<String, String> {
-    let asked = timeout(REACH_LIMIT, async {
-        let config = kube::Config::from_kubeconfig(&kube::config::KubeConfigOptions::default()).await;
-        let config = config.map_err(|error| error.to_string())?;
-        let address = config.cluster_url.to_string();
-        let client = kube::Client::try_from(config).map_err(|error| error.to_string())?;
-        let version = client.apiserver_version().await.map_err(|error| error.to_string())?;
-        Ok::<_, String>(format!("{} at {address}", version.git_version))
-    });
-    asked.await.map_err(|_| "the cluster does not answer".to_owned())?
+    let reached = timeout(REACH_LIMIT, Cluster::reach()).await;
+    match reached.map_err(|_| "the cluster does not answer".to_owned())? {
+        Ok(cluster) => Ok(format!(
+            "{} at {}, context `{}`; pods find this machine at {}; images {}",
+            cluster.version,
+            cluster.server,
+            cluster.context,
+            cluster.host,
+            images_from(),
+        )),
+        Err(error) => Err(error.downcast::<BadInput>().map_or_else(|error| format!("{error:#}"), |bad| bad.problem)),
+    }
 }

@@ -3,14 +3,15 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 
 use crate::files::{FOLDER_PREFIX, OWNER_FILE, private_root};
-use crate::platform::docker;
 use crate::platform::process::{OWNER_LABEL, RUN_LABEL};
+use crate::platform::{docker, kubernetes};
 use crate::procfs;
 use crate::run::Owner;
 
@@ -21,7 +22,7 @@ pub struct Reaped {
     pub processes: Vec<(String, u32)>,
     /// Private folders that were removed.
     pub folders: Vec<PathBuf>,
-    /// Containers, networks and volumes that were removed: run and name.
+    /// Containers, networks, volumes and namespaces that were removed: run and name.
     pub containers: Vec<(String, String)>,
     /// Images that were removed.
     pub images: Vec<String>,
@@ -90,6 +91,36 @@ pub async fn sweep_containers(own: &str) -> Result<Vec<(String, String)>> {
 /// No engine answers, or it does not remove one.
 pub async fn images() -> Result<Vec<String>> {
     docker::reap_images().await
+}
+
+/// How long the cluster may take to remove namespaces whose pods are gone.
+const NAMESPACE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Has namespaces of runs that ended removed, of `only` this run where it is given, and says which: run, thing. Those of a
+/// run on another machine are removed when it is named: from here nobody knows whether it is at work.
+///
+/// # Errors
+/// The cluster does not answer, or does not remove one.
+pub async fn namespaces(only: Option<&str>) -> Result<Vec<(String, String)>> {
+    kubernetes::reap(|run, owner| match owner {
+        Some(owner) => only.is_none_or(|only| only == run) && !owner.is_alive(),
+        None => only == Some(run),
+    })
+    .await
+}
+
+/// The same for a run whose cells have all ended, though its owner is still there: the caller. Waits until they are gone,
+/// but for those that somebody wants to look at.
+///
+/// # Errors
+/// See [`namespaces`]; or one is still there after two minutes.
+pub async fn sweep_namespaces(own: &str) -> Result<Vec<(String, String)>> {
+    if kubernetes::Namespace::keeps_failed() {
+        return Ok(Vec::new());
+    }
+    let removed = kubernetes::reap(|run, _| run == own).await?;
+    kubernetes::await_gone(own, NAMESPACE_LIMIT).await?;
+    Ok(removed)
 }
 
 fn remove(is_wanted: impl Fn(&mut Reaped, &str, Owner) -> bool) -> Result<Reaped> {

@@ -2,6 +2,8 @@
 //!
 //! A check sees only this; vendors, platforms and deliveries stay behind it.
 
+mod audit;
+mod cluster;
 mod faults;
 
 use std::collections::BTreeMap;
@@ -9,23 +11,24 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use probe::observation::RunKey;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::candidate::{self, Access, AuditEntry, Candidate, Capability, Gap, PROBED_NAME, Reader, Setup, Written};
+use crate::candidate::{self, Access, Candidate, Capability, Gap, PROBED_NAME, Reader, Setup, Written};
 use crate::cell::{Cell, DeliveryId, Environment, PlatformId};
-use crate::check::{self, Trace};
+use crate::check;
 use crate::delivery::{self, Delivery, Deployment, Scene};
 use crate::evidence::{Record, Sample, millis};
 use crate::files::{PrivateFolder, write_private};
 use crate::observations::{Awaited, Values, digests};
 use crate::platform::docker::{DockerPlatform, Network};
+pub use crate::platform::kubernetes::Rights;
+use crate::platform::kubernetes::{Cluster, Namespace, NamespacePlatform, Outside};
 use crate::platform::process::ProcessPlatform;
 use crate::platform::{Exposure, Platform};
 use crate::random;
-use crate::ready;
 use crate::redact::Redactor;
 use crate::run::Run;
 use crate::verdict::{Patience, Sla};
@@ -39,8 +42,11 @@ pub const CONTAINER: &str = "app";
 /// The value of the proof of concept.
 pub const HELLO: &str = "hello";
 
-/// A deployment stands in a fraction of a second; this is for a machine in trouble.
-const DEPLOY_LIMIT: Duration = Duration::from_secs(30);
+/// A deployment stands in a fraction of a second, in a cluster in a few; this is for a machine in trouble.
+const DEPLOY_LIMIT: Duration = Duration::from_secs(60);
+
+/// The part of the cell's folder that containers see.
+const APP: &str = "app";
 
 /// The stream of a container that was stopped ends at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -61,6 +67,9 @@ pub struct Rotation {
 /// Puts something between the check and the backend.
 pub type Wrap = Box<dyn FnOnce(Box<dyn Candidate>) -> Box<dyn Candidate>>;
 
+/// Makes a delivery for a namespace.
+pub type Deploys = Box<dyn FnOnce(&Rc<Namespace>) -> Box<dyn Delivery>>;
+
 /// What a saboteur puts in the way; an honest run puts nothing there.
 #[derive(Default)]
 pub struct Sabotage {
@@ -68,6 +77,8 @@ pub struct Sabotage {
     pub candidate: Option<Wrap>,
     /// Stands in for the delivery.
     pub delivery: Option<Box<dyn Delivery>>,
+    /// Stands in for the delivery, in the namespace of the cell.
+    pub namespaced: Option<Deploys>,
     /// Judges another claim.
     pub limits: Option<(Sla, Patience)>,
 }
@@ -95,6 +106,8 @@ pub struct Way {
     containers: Vec<Container>,
     run: Run,
     network: Option<Rc<Network>>,
+    namespace: Option<Rc<Namespace>>,
+    keep: bool,
     folder: PrivateFolder,
     logs: PathBuf,
     key: RunKey,
@@ -111,26 +124,33 @@ impl Way {
         let unique = random::hex(3)?;
         let folder = PrivateFolder::new(&run.id, run.owner, &unique)?;
         let logs = run.logs_folder().join(match &sabotage {
-            Sabotage { candidate: None, delivery: None, limits: None } => cell.file_stem(),
+            Sabotage { candidate: None, delivery: None, namespaced: None, limits: None } => cell.file_stem(),
             _ => format!("sabotage.{}.{unique}", cell.file_stem()),
         });
         let redactor = Redactor::default();
         let targets = run.targets()?;
         let (sla, patience) = sabotage.limits.unwrap_or((targets.sla, targets.patience));
         let network = match cell.place.platform {
-            PlatformId::Process => None,
+            PlatformId::Process | PlatformId::Kubernetes => None,
             PlatformId::Docker => Some(Rc::new(Network::make(run, &unique).await?)),
-            PlatformId::Kubernetes => bail!("failed to set out: the platform `kubernetes` has no driver yet"),
+        };
+        let cluster = match cell.place.platform {
+            PlatformId::Process | PlatformId::Docker => None,
+            PlatformId::Kubernetes => Some(Cluster::reach().await?),
         };
         let lay = |name: &str| -> Result<Box<dyn Platform>> {
             let own = folder.path().join(name);
             std::fs::create_dir(&own).with_context(|| format!("failed to make {}", own.display()))?;
-            Ok(match &network {
-                None => Box::new(ProcessPlatform::new(&own, &logs, run, &redactor)?),
-                Some(network) => Box::new(DockerPlatform::new(&own, &logs, run, &redactor, Rc::clone(network))?),
+            if let Some(network) = &network {
+                return Ok(Box::new(DockerPlatform::new(&own, &logs, run, &redactor, Rc::clone(network))?));
+            }
+            let processes = ProcessPlatform::new(&own, &logs, run, &redactor)?;
+            Ok(match &cluster {
+                None => Box::new(processes),
+                Some(cluster) => Box::new(Outside::new(processes, cluster.host)),
             })
         };
-        let platform = lay("app")?;
+        let app = lay(APP)?;
         // An entry of the backend's log can be tied to this very cell.
         let user_agent = format!("secrets-conformance/{} ({cell}; {}-{unique})", env!("CARGO_PKG_VERSION"), run.id);
         let setup = Setup {
@@ -143,6 +163,14 @@ impl Way {
             user_agent,
         };
         let candidate = candidate::open(cell.place.candidate, setup).await?;
+        let (platform, namespace): (Box<dyn Platform>, _) = match cluster {
+            None => (app, None),
+            Some(cluster) => {
+                // Last, and with it everything that the cluster holds of this cell.
+                let namespace = Rc::new(Namespace::make(cluster, run, &unique, app.folder(), &logs, &redactor).await?);
+                (Box::new(NamespacePlatform::new(Rc::clone(&namespace))), Some(namespace))
+            }
+        };
         let key_text = random::token(32)?;
         let key_file = platform.folder().join("digest.key");
         write_private(&key_file, key_text.expose_secret())?;
@@ -159,10 +187,17 @@ impl Way {
                 None => candidate,
             },
             platform,
-            delivery: sabotage.delivery.unwrap_or_else(|| delivery::by_id(cell.place.delivery)),
+            delivery: match (sabotage.delivery, &namespace, sabotage.namespaced) {
+                (Some(delivery), _, _) => delivery,
+                (None, None, _) => delivery::by_id(cell.place.delivery),
+                (None, Some(namespace), None) => delivery::kubernetes::by_id(namespace, cell.place.delivery),
+                (None, Some(namespace), Some(deploys)) => deploys(namespace),
+            },
             containers: Vec::new(),
             run: run.clone(),
             network,
+            namespace,
+            keep: false,
             redactor,
             folder,
             logs,
@@ -372,60 +407,6 @@ impl Way {
         self.key.digest(value.expose_secret().as_bytes())
     }
 
-    /// Reads the audit log until it holds what `enough` asks for, or its own patience runs out.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub async fn audit_until(&mut self, enough: impl Fn(&[AuditEntry]) -> bool) -> Result<Vec<AuditEntry>> {
-        let mut entries = self.candidate.audit().await?;
-        let mut broken = None;
-        let looked = ready::until("the audit log", self.candidate.audit_patience(), async || {
-            if !enough(&entries) {
-                match self.candidate.audit().await {
-                    Ok(later) => entries = later,
-                    Err(error) => broken = Some(error),
-                }
-            }
-            Ok((broken.is_some() || enough(&entries)).then_some(()))
-        });
-        if looked.await.is_err() {
-            // Whether the candidate fails for it is for the judgement to say.
-            tracing::debug!("the audit log does not hold all that the check looks for");
-        }
-        if let Some(error) = broken {
-            return Err(error);
-        }
-        self.record.audit.clone_from(&entries);
-        Ok(entries)
-    }
-
-    /// The audit log as it is stored.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub async fn audit_raw(&mut self) -> Result<Vec<u8>> {
-        self.candidate.audit_raw().await
-    }
-
-    /// What this write of this value leaves in the audit log.
-    ///
-    /// # Errors
-    /// The backend does not tell, or its log could prove nothing.
-    pub async fn trace(&mut self, written: &Written, value: &SecretString) -> Result<Trace> {
-        let fingerprint = self.candidate.fingerprint(value).await;
-        let fingerprint = fingerprint.context("failed to ask for the audit log's fingerprint")?;
-        ensure!(
-            written.logged_as.is_some() || fingerprint.is_some(),
-            "failed to look for a write in the audit log: it names neither versions nor values"
-        );
-        Ok(Trace { version: written.logged_as.clone(), fingerprint })
-    }
-
-    /// The identity under which rotations stand in the audit log.
-    pub fn rotator(&self) -> &'static str {
-        self.candidate.rotator()
-    }
-
     /// Tries to read an environment with an identity.
     ///
     /// # Errors
@@ -487,12 +468,23 @@ impl Way {
         (self.platform.folder().to_owned(), self.logs.clone())
     }
 
+    /// Keeps what the platform says of a cell that failed, and the cell's namespace where somebody wants to look at it.
+    pub async fn testify(&mut self) {
+        if let Some(namespace) = &self.namespace {
+            self.record.notes.extend(namespace.testimony().await);
+            if Namespace::keeps_failed() {
+                self.keep = true;
+                self.record.notes.push(format!("kept: the namespace {}", namespace.name));
+            }
+        }
+    }
+
     /// The way back: stops everything, removes what the cell made, and its private folder.
     ///
     /// # Errors
     /// Something is left behind; the error says what.
     pub async fn end(&mut self) -> Result<()> {
-        let stopped = self.stop_containers().await;
+        let stopped = if self.keep { Ok(()) } else { self.stop_containers().await };
         let removed = self.platform.end().await.and(self.candidate.remove().await);
         // What was logged is in the files from here on; whether it leaked is for the check to say that asks.
         self.leaks();
@@ -500,7 +492,12 @@ impl Way {
             Some(network) => network.remove().await,
             None => Ok(()),
         };
-        stopped.and(removed).and(unlinked).and(self.folder.remove()).context("failed to clean up")
+        let cleared = match &self.namespace {
+            Some(_) if self.keep => Ok(()),
+            Some(namespace) => namespace.remove().await,
+            None => Ok(()),
+        };
+        stopped.and(removed).and(unlinked).and(cleared).and(self.folder.remove()).context("failed to clean up")
     }
 }
 

@@ -5,11 +5,15 @@ mod audit_denial;
 mod audit_plaintext;
 mod audit_reads;
 mod audit_rotation;
+mod cluster_privilege;
+mod cluster_spec;
 mod delivery_byte_exact;
 mod delivery_initial;
 mod hygiene_leak;
 mod network;
 mod provision;
+mod rollout_downtime;
+mod rollout_revision;
 mod rotation_burst;
 mod rotation_downtime;
 mod rotation_propagates;
@@ -87,7 +91,9 @@ pub enum Spread {
     Rotating,
     /// Under this one alone: the answer does not depend on the delivery, or only this one makes the claim.
     Only(DeliveryId),
-    /// Under these on one platform: no other has what the check needs.
+    /// Under this one alone, and not on this platform, where nobody makes the claim.
+    OnlyOff(PlatformId, DeliveryId),
+    /// On this platform alone, under these.
     On(PlatformId, &'static [DeliveryId]),
 }
 
@@ -98,6 +104,7 @@ impl Spread {
             Self::Every => true,
             Self::Rotating => delivery.reach() != Reach::Nothing,
             Self::Only(only) => delivery == only,
+            Self::OnlyOff(off, only) => delivery == only && platform != off,
             Self::On(only, deliveries) => platform == only && deliveries.contains(&delivery),
         }
     }
@@ -172,7 +179,7 @@ fn unlogged(way: &Way, faults: &[String], held: &str) -> Option<Judgement> {
 }
 
 /// Every check, in the order of the reports.
-pub const ALL: [&dyn Check; 26] = [
+pub const ALL: [&dyn Check; 30] = [
     &provision::EndToEnd,
     &delivery_initial::InitialValue,
     &delivery_byte_exact::ByteExact,
@@ -181,6 +188,8 @@ pub const ALL: [&dyn Check; 26] = [
     &rotation_redeploy::NoRedeploy,
     &rotation_downtime::NoDowntime,
     &rotation_burst::Burst,
+    &rollout_downtime::ZeroDowntime,
+    &rollout_revision::Revision,
     &audit_rotation::RotationRecorded,
     &audit_reads::ReadsRecorded,
     &audit_denial::DenialRecorded,
@@ -199,6 +208,8 @@ pub const ALL: [&dyn Check; 26] = [
     &network::SIDECAR_KILLED,
     &network::PROBE_KILLED,
     &network::DISK_FULL,
+    &cluster_spec::SecretNotInSpec,
+    &cluster_privilege::LeastPrivilege,
 ];
 
 /// The check with this id.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{About, Check, Question, Spread};
 use crate::candidate::PROBED_NAME;
-use crate::cell::DeliveryId;
+use crate::cell::{DeliveryId, PlatformId};
 use crate::load::{Load, Request};
 use crate::verdict::Judgement;
 use crate::way::{HELLO, Way};
@@ -24,7 +24,8 @@ const ABOUT: About = About {
     id: "rotation.no-downtime",
     sentence: "Constant requests through three rotations: none fails, none is answered by a value older than one already seen",
     answers: &[Question::Rotation],
-    spread: Spread::Only(DeliveryId::Restart),
+    // A Deployment that rolls has old and new instances answer side by side: `rollout.zero-downtime` is what it claims.
+    spread: Spread::OnlyOff(PlatformId::Kubernetes, DeliveryId::Restart),
     needs: &[],
 };
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{ContentArrangement, Table, presets};
+use probe::observation::Event;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -12,10 +13,12 @@ use tokio::time::Instant;
 use super::{EXIT_PASSED, Output};
 use crate::candidate::PROBED_NAME;
 use crate::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
+use crate::error::BadInput;
 use crate::evidence::{Sample, Summary, millis};
 use crate::files::write_private;
 use crate::hold::interruptible;
-use crate::observations::Awaited;
+use crate::observations::{Awaited, Recorded};
+use crate::platform::kubernetes::Choice;
 use crate::reach::docker as engine;
 use crate::reap;
 use crate::run::{Owner, Run};
@@ -34,6 +37,8 @@ pub(super) struct Args {
     #[arg(long = "platform", value_name = "NAME", default_values_t = [PlatformId::Process])]
     platforms: Vec<PlatformId>,
     #[command(flatten)]
+    cluster: Choice,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -46,14 +51,19 @@ const DELIVERIES: [DeliveryId; 5] = [
     DeliveryId::NativeExec,
 ];
 
+/// What is measured on `kubernetes`.
+const IN_PODS: [DeliveryId; 2] = [DeliveryId::Reload, DeliveryId::Restart];
+
 /// The project's own limits on the medians, in milliseconds.
 const RELOAD_LIMIT_MS: f64 = 25.0;
 const RESTART_LIMIT_MS: f64 = 250.0;
 /// How many times a bare reload a delivered one may take.
 const BARE_LIMIT: f64 = 5.0;
+/// How many times a bare rollout a delivered one may take.
+const ROLLOUT_LIMIT: f64 = 1.5;
 
-/// What the yardstick of `reload` is called.
-const BARE: &str = "bare reload (rename, signal, read, pipe)";
+const BARE_RELOAD: &str = "bare reload (rename, signal, read, pipe)";
+const BARE_ROLLOUT: &str = "bare rollout (kubectl rollout restart)";
 
 /// A word of progress each time that so many rotations are done.
 const PROGRESS: u32 = 25;
@@ -68,6 +78,7 @@ struct Measured {
 }
 
 pub(super) async fn bench(args: &Args) -> Result<u8> {
+    args.cluster.choose();
     let docker = args.platforms.contains(&PlatformId::Docker);
     if docker {
         engine("--platform docker").await?;
@@ -101,7 +112,8 @@ async fn measure_all(run: &Run, delivery: DeliveryId, args: &Args, measured: &mu
     let mut stages = Vec::new();
     let mut done = Ok(());
     for platform in args.platforms.iter().copied() {
-        if !DeliveryId::offered_by(CandidateId::Vault, platform).contains(&delivery) {
+        let offered = DeliveryId::offered_by(CandidateId::Vault, platform).contains(&delivery);
+        if !offered || (platform == PlatformId::Kubernetes && !IN_PODS.contains(&delivery)) {
             continue;
         }
         let cell = Cell::new("rotation.propagates", Place::new(CandidateId::Vault, platform, delivery));
@@ -144,9 +156,17 @@ async fn measure(
             if way.rotate(*app, &values).await?.seen.is_none() {
                 bail!("failed to measure {delivery} on {platform}: rotation {rotation} never arrived");
             }
-            // In a container the probe's process id is that of its own namespace, which means another process here.
-            if delivery == DeliveryId::Reload && *platform == PlatformId::Process {
-                bare.push(bare_reload(way, *app, rotation.into()).await?);
+            // Beside each other, so that both meet the same machine.
+            match (platform, delivery) {
+                // In a container the probe's process id is that of its own namespace, which means another process here.
+                (PlatformId::Process, DeliveryId::Reload) => bare.push(bare_reload(way, *app, rotation.into()).await?),
+                (PlatformId::Kubernetes, DeliveryId::Restart) => {
+                    way.settle(*app).await?;
+                    bare.push(bare_rollout(way, *app, rotation.into()).await?);
+                    // Each begins when the one before is over.
+                    way.settle(*app).await?;
+                }
+                _ => {}
             }
         }
     }
@@ -154,7 +174,8 @@ async fn measure(
         measured.push(Measured::new(name(delivery, *platform), std::mem::take(&mut way.record.samples), true)?);
     }
     if !bare.is_empty() {
-        measured.push(Measured::new(BARE.into(), bare, false)?);
+        let name = if delivery == DeliveryId::Restart { BARE_ROLLOUT } else { BARE_RELOAD };
+        measured.push(Measured::new(name.into(), bare, false)?);
     }
     Ok(())
 }
@@ -189,6 +210,25 @@ async fn bare_reload(way: &mut Way, app: crate::way::App, rotation: u64) -> Resu
             Ok(Sample { version: rotation, acknowledged_ms: 0.0, observed_ms: Some(millis(observed)) })
         }
         _ => bail!("failed to measure a bare reload: it never arrived"),
+    }
+}
+
+/// The least that any rollout takes: the Deployment rolled with nothing else changed, until the new pod's first observation.
+async fn bare_rollout(way: &mut Way, app: crate::way::App, rotation: u64) -> Result<Sample> {
+    let from = way.deployment(app).observations.drain().len();
+    let before = way.deployment(app).observations.seen().last().map(|seen| seen.observation.instance.clone());
+    let sent = way.restart_bare(app).await?;
+    let deadline = sent + way.patience.0;
+    let observations = &mut way.deployment(app).observations;
+    let started = |recorded: &Recorded| {
+        recorded.observation.event == Event::Started && Some(&recorded.observation.instance) != before.as_ref()
+    };
+    match observations.wait(from, deadline, started).await {
+        Awaited::Seen(index) => {
+            let observed = observations.seen()[index].at - sent;
+            Ok(Sample { version: rotation, acknowledged_ms: 0.0, observed_ms: Some(millis(observed)) })
+        }
+        _ => bail!("failed to measure a bare rollout: no new pod started"),
     }
 }
 
@@ -233,11 +273,16 @@ fn in_words(measured: &[Measured]) -> String {
 fn judged(measured: &[Measured]) -> String {
     let median = |name: &str| measured.iter().find(|m| m.name == name).map(|m| m.observed.median_ms);
     let mut text = String::new();
-    if let (Some(reload), Some(bare)) = (median("reload"), median(BARE)) {
+    if let (Some(reload), Some(bare)) = (median("reload"), median(BARE_RELOAD)) {
         let ratio = reload / bare;
         text += &format!(
             "\nreload: {reload:.2} ms, limit {RELOAD_LIMIT_MS} ms; {ratio:.1} times a bare reload, limit {BARE_LIMIT}"
         );
+    }
+    let rolled = name(DeliveryId::Restart, PlatformId::Kubernetes);
+    if let (Some(restart), Some(bare)) = (median(&rolled), median(BARE_ROLLOUT)) {
+        let ratio = restart / bare;
+        text += &format!("\n{rolled}: {restart:.2} ms, {ratio:.2} times a bare rollout, limit {ROLLOUT_LIMIT}");
     }
     if let Some(restart) = median("restart") {
         text += &format!("\nrestart: {restart:.2} ms, limit {RESTART_LIMIT_MS} ms");
@@ -265,7 +310,7 @@ mod tests {
 
     #[test]
     fn platforms_are_compared_with_process_in_the_same_run() {
-        let all = [measured("reload", 8.0), measured("reload on docker", 10.0), measured(BARE, 0.5)];
+        let all = [measured("reload", 8.0), measured("reload on docker", 10.0), measured(BARE_RELOAD, 0.5)];
         let said = judged(&all);
         assert!(said.contains("reload: 8.00 ms, limit 25 ms; 16.0 times a bare reload"), "{said}");
         assert!(said.contains("reload: docker adds 2.00 ms to process, 1.25 times as long"), "{said}");

@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod contract;
 mod doctor;
+mod images;
 mod matrix;
 mod nextest;
 mod prepare;
@@ -71,6 +72,8 @@ enum Command {
     Contract(contract::Args),
     /// A fresh Kubernetes of one node, for as long as it is wanted
     Cluster(cluster::Args),
+    /// Write the images of the platform `kubernetes` to files, to be pushed or loaded
+    Images(images::Args),
     /// Run every test of the project: the cells, and what holds the suite itself to account
     Test(test::Args),
     /// Build and find what cases need, and begin a run; called by cargo-nextest before the first case
@@ -138,6 +141,7 @@ fn command(command: Command) -> Result<u8> {
             Command::Bench(args) => bench::bench(&args).await,
             Command::Contract(args) => contract::contract(&args).await,
             Command::Cluster(args) => cluster::cluster(&args).await,
+            Command::Images(args) => images::images(&args).await,
             Command::Tether(_) | Command::Prepare | Command::Test(_) => Ok(EXIT_PASSED),
         }
     })

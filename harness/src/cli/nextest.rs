@@ -20,6 +20,9 @@ pub(super) const DOCKER_PROFILE: &str = "docker";
 /// The profile of everything that takes no more than this machine and a Docker engine.
 pub(super) const ENGINE_PROFILE: &str = "engine";
 
+/// The profile of the platform `kubernetes`.
+pub(super) const KUBERNETES_PROFILE: &str = "kubernetes";
+
 /// Installs cargo-nextest if it is missing.
 pub(super) fn install() -> Result<()> {
     let here =

@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use rustix::process::getppid;
 
-use super::nextest::{DOCKER_PROFILE, ENGINE_PROFILE};
+use super::nextest::{DOCKER_PROFILE, ENGINE_PROFILE, KUBERNETES_PROFILE};
 use crate::cell::PlatformId;
 use crate::matrix;
 use crate::run::{Owner, RUN_FOLDER, Run, default_output};
@@ -26,6 +26,7 @@ pub(super) fn prepare() -> Result<u8> {
     let profile = std::env::var("NEXTEST_PROFILE").unwrap_or_default();
     let platforms: &[_] = match profile.as_str() {
         DOCKER_PROFILE => &[PlatformId::Docker],
+        KUBERNETES_PROFILE => &[PlatformId::Kubernetes],
         ENGINE_PROFILE => &[PlatformId::Process, PlatformId::Docker],
         _ => &[PlatformId::Process],
     };

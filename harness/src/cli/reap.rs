@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{EXIT_PASSED, Output};
 use crate::candidate;
 use crate::error::BadInput;
+use crate::platform::kubernetes::{Choice, Cluster};
 use crate::preflight::preflight;
 use crate::run::Run;
 use crate::target::Targets;
@@ -28,6 +29,8 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    cluster: Choice,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -35,6 +38,7 @@ pub(super) struct Args {
 const CONTRACT: &str = "contract";
 
 pub(super) async fn reap(args: &Args) -> Result<u8> {
+    args.cluster.choose();
     if let Some(run) = args.run.as_deref().filter(|run| !is_run_id(run) && *run != CONTRACT) {
         // A part of an id would fit other runs as well.
         let remedy = "`cargo conformance report` lists the runs";
@@ -46,6 +50,14 @@ pub(super) async fn reap(args: &Args) -> Result<u8> {
         reaped.images = crate::reap::images().await?;
     }
     reaped.containers.extend(crate::reap::clusters(args.run.as_deref())?);
+    match Cluster::reach().await {
+        Ok(_) => reaped.containers.extend(crate::reap::namespaces(args.run.as_deref()).await?),
+        // Most machines have no cluster; one that has is told why it was not looked at.
+        Err(error) if std::env::var_os("KUBECONFIG").is_some() => {
+            anstream::eprintln!("no cluster was looked at: {error:#}");
+        }
+        Err(error) => tracing::debug!(%error, "no cluster was looked at"),
+    }
     // A run between two cells has neither processes nor private folders.
     for run in Run::list(&args.output.folder()).into_iter().filter(Run::is_alive) {
         let wanted = args.run.as_ref().is_none_or(|wanted| *wanted == run.id);

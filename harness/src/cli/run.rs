@@ -13,6 +13,7 @@ use crate::cell::PlatformId;
 use crate::error::BadInput;
 use crate::evidence::Evidence;
 use crate::matrix::Selection;
+use crate::platform::kubernetes::{Choice, Cluster, chosen};
 use crate::preflight::preflight;
 use crate::reach::{docker as engine, writable};
 use crate::reap;
@@ -34,15 +35,23 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     #[command(flatten)]
+    cluster: Choice,
+    #[command(flatten)]
     output: Output,
 }
 
 pub(super) async fn run(args: Args) -> Result<u8> {
+    args.cluster.choose();
     let mut selection = args.selection;
     // Found out before anything else: a selection that cannot be.
     selection.cells()?;
     let docker = selection.platforms.contains(&PlatformId::Docker);
-    let own = if docker { nextest::DOCKER_PROFILE } else { "default" };
+    let kubernetes = selection.platforms.contains(&PlatformId::Kubernetes);
+    let own = match (docker, kubernetes) {
+        (_, true) => nextest::KUBERNETES_PROFILE,
+        (true, false) => nextest::DOCKER_PROFILE,
+        (false, false) => "default",
+    };
     let profile = args.profile.unwrap_or_else(|| own.to_owned());
     nextest::check_profile(&profile)?;
     let output = args.output.folder();
@@ -68,6 +77,12 @@ pub(super) async fn run(args: Args) -> Result<u8> {
             anstream::eprintln!("removed what the killed run {run} had left: {what}");
         }
     }
+    if kubernetes {
+        Cluster::reach().await?;
+        for (run, what) in reap::namespaces(None).await? {
+            anstream::eprintln!("removed what the killed run {run} had left: {what}");
+        }
+    }
     nextest::install()?;
     let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
     let run = Run::begin(&output, Owner::of(std::process::id()), tools, target, cells)?;
@@ -77,6 +92,9 @@ pub(super) async fn run(args: Args) -> Result<u8> {
     reap::sweep(&run.id)?;
     if docker {
         reap::sweep_containers(&run.id).await?;
+    }
+    if kubernetes {
+        reap::sweep_namespaces(&run.id).await?;
     }
     for (candidate, removed) in candidate::reap(&run.targets()?, &format!("conformance-{}-", run.id)).await? {
         anstream::eprintln!("removed {removed} from {candidate}: its cell could not");
@@ -113,6 +131,7 @@ async fn hold(run: &Run, profile: &str) -> Result<Ended> {
         .args(["tether", "--parent", &std::process::id().to_string(), "--"])
         .args(nextest::command(profile, &run.cells))
         .env(RUN_FOLDER, &run.folder)
+        .envs(chosen())
         // A verdict is no crash: a case that fails says why in one line.
         .env("RUST_BACKTRACE", "0")
         .current_dir(tools::workspace())

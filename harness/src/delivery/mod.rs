@@ -1,6 +1,7 @@
 //! Deliveries: how values reach the probe, and how a rotation does. A delivery knows nothing of vendors.
 
 mod compose;
+pub mod kubernetes;
 mod native;
 mod redeploy;
 mod reload;
@@ -16,7 +17,7 @@ use probe::observation::Observation;
 use sidecar::config::TriggerConfig;
 use sidecar::status::{Event, Status};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::candidate::{Candidate, Reader, Trigger};
 use crate::cell::DeliveryId;
@@ -116,6 +117,8 @@ pub struct Deployment {
     pub trigger: Option<TriggerUse>,
     /// What the sidecar said of the trigger since it was told first, where there is one.
     status: Option<UnboundedReceiver<Line>>,
+    /// What of that was taken already, and not looked at for a lost trigger yet.
+    told: Vec<Line>,
     members: Vec<Box<dyn Member>>,
 }
 
@@ -129,6 +132,7 @@ impl Deployment {
             unavoidable: Duration::ZERO,
             trigger: None,
             status: None,
+            told: Vec::new(),
             members,
         }
     }
@@ -153,10 +157,29 @@ impl Deployment {
         lines.filter_map(|line| Some(Status::parse(&line.text).ok()?.event)).collect()
     }
 
+    /// Waits until the sidecar says once more that it delivered, after `provoke` made it start anew.
+    ///
+    /// # Errors
+    /// That of `provoke`; or there is no sidecar, or it does not say so before the deadline.
+    pub async fn delivers_again(&mut self, deadline: Instant, provoke: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+        let status = self.status.as_mut().context("failed to wait for a delivery: there is no sidecar")?;
+        self.told.extend(std::iter::from_fn(|| status.try_recv().ok()));
+        provoke().await?;
+        while let Some(line) = timeout_at(deadline, status.recv()).await.context("failed to see a delivery in time")? {
+            let delivered = Status::parse(&line.text).is_ok_and(|said| matches!(said.event, Event::Delivered { .. }));
+            self.told.push(line);
+            if delivered {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("failed to see a delivery: the sidecar ended")
+    }
+
     /// Why the trigger was lost, if it was: a sidecar without one asks again and again, and would pass for one that is told.
     pub fn lost_trigger(&mut self) -> Option<String> {
         let status = self.status.as_mut()?;
-        std::iter::from_fn(|| status.try_recv().ok()).find_map(|line| match Status::parse(&line.text).ok()?.event {
+        self.told.extend(std::iter::from_fn(|| status.try_recv().ok()));
+        self.told.drain(..).find_map(|line| match Status::parse(&line.text).ok()?.event {
             Event::Unsubscribed { reason } => Some(reason),
             _ => None,
         })

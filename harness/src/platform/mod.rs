@@ -2,6 +2,7 @@
 
 pub mod docker;
 mod follow;
+pub mod kubernetes;
 mod log;
 pub mod process;
 

@@ -19,7 +19,7 @@ use crate::platform::Program;
 use crate::tools::{Tools, cache_folder};
 
 /// How much of the digest the tag shows.
-const TAG: usize = 16;
+pub(in crate::platform) const TAG: usize = 16;
 
 /// Raised when what surrounds the binaries changes: the same binaries then make another image.
 const RECIPE: &str = "1";
@@ -28,7 +28,10 @@ const RECIPE: &str = "1";
 const USER: &str = "65532:65532";
 
 /// The name of a program's image, and the binaries in it, the one that it starts first.
-fn contents<'a>(program: &Program, tools: &'a Tools) -> Result<(&'static str, Vec<(&'static str, &'a Path)>)> {
+pub(in crate::platform) fn contents<'a>(
+    program: &Program,
+    tools: &'a Tools,
+) -> Result<(&'static str, Vec<(&'static str, &'a Path)>)> {
     let (probe, sidecar) = (("probe", tools.probe.as_path()), ("sidecar", tools.sidecar.as_path()));
     Ok(match program {
         Program::Probe => (PROBE, vec![probe]),
@@ -100,7 +103,7 @@ async fn is_there(docker: &Docker, descriptor: &str) -> Result<bool> {
 }
 
 /// The root filesystem as a tar archive: the same bytes for the same binaries.
-async fn root(binaries: &[(&str, &Path)]) -> Result<Vec<u8>> {
+pub(in crate::platform) async fn root(binaries: &[(&str, &Path)]) -> Result<Vec<u8>> {
     let mut archive = Builder::new(Vec::new());
     for (name, path) in binaries {
         let content = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
@@ -114,7 +117,7 @@ async fn root(binaries: &[(&str, &Path)]) -> Result<Vec<u8>> {
 }
 
 /// The SHA-256 of a binary, kept beside its size and time: reading ninety megabytes for every cell would take too long.
-fn remembered_digest(path: &Path) -> Result<String> {
+pub(in crate::platform) fn remembered_digest(path: &Path) -> Result<String> {
     let metadata = fs::metadata(path).with_context(|| format!("failed to look at {}", path.display()))?;
     let key = format!("{} {} {} {}", path.display(), metadata.size(), metadata.mtime(), metadata.mtime_nsec());
     let folder = cache_folder()?.join("digests");
@@ -135,7 +138,7 @@ fn remembered_digest(path: &Path) -> Result<String> {
     Ok(digest)
 }
 
-fn locked(name: &str) -> Result<File> {
+pub(in crate::platform) fn locked(name: &str) -> Result<File> {
     let file = cache_folder()?.join(format!("{name}.lock"));
     let lock = File::create(&file).with_context(|| format!("failed to make the lock {}", file.display()))?;
     lock.lock().context("failed to lock the cache")?;

@@ -1,0 +1,66 @@
+//! `reload`: an init container renders the env file, the sidecar stays beside the app and signals it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use sidecar::config::{DeliverConfig, DeliveryConfig, ReloadConfig};
+use sidecar::status::{Event, Status};
+
+use super::{files, first, probe, sidecar};
+use crate::candidate::Trigger;
+use crate::delivery::{Choice, Delivery, Deployment, Scene};
+use crate::evidence::TriggerUse;
+use crate::platform::kubernetes::{Namespace, Plan};
+use crate::platform::{line, take_err, take_out};
+
+/// The sidecar in the app's pod.
+pub(super) struct Reload(pub(super) Rc<Namespace>, pub(super) Choice);
+
+#[async_trait(?Send)]
+impl Delivery for Reload {
+    async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
+        let (env_file, pid_file) = (scene.file("env"), scene.file("pid"));
+        let (trigger, config) = scene.trigger(self.1).await?;
+        let mut app = probe(scene);
+        app.env.insert("PROBE_ENV_FILE".into(), env_file.display().to_string());
+        app.env.insert("PROBE_PID_FILE".into(), pid_file.display().to_string());
+        let deliver = DeliverConfig {
+            names: scene.names.to_vec(),
+            source: scene.candidate.source(scene.reader)?,
+            trigger: config,
+            delivery: DeliveryConfig::Reload(ReloadConfig { env_file, pid_file }),
+        };
+        let sidecar = sidecar(scene, &deliver)?;
+        let plan = Plan {
+            name: scene.reader.container.clone(),
+            files: files(scene, &[scene.key_file.to_owned()])?,
+            init: vec![first(&sidecar, "render", "--once")],
+            containers: vec![app, sidecar],
+            app: Some(0),
+            ..Plan::default()
+        };
+        let mut member = self.0.deploy(&plan).await?;
+        // A sidecar that fell back to asking must not pass for one that is told.
+        let (rendered, told) = (Cell::new(false), Cell::new(trigger == Trigger::VersionPoll));
+        let deadline = scene.deadline;
+        member
+            .unless_stuck(async |member| {
+                line(member, "the rendered env file and the subscription", deadline, |text| {
+                    match Status::parse(text).ok()?.event {
+                        Event::Rendered { .. } => rendered.set(true),
+                        Event::Subscribed => told.set(true),
+                        _ => {}
+                    }
+                    (rendered.get() && told.get()).then_some(())
+                })
+                .await
+            })
+            .await?;
+        let (out, status) = (take_out(&mut member), take_err(&mut member));
+        let mut deployment = Deployment::new(out, vec![Box::new(member)]);
+        deployment.follow(TriggerUse::of(trigger, &deliver), status);
+        Ok(deployment)
+    }
+}

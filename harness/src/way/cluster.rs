@@ -1,0 +1,69 @@
+//! What a check asks of the cluster that its cell is in.
+
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use tokio::time::Instant;
+
+use super::{App, Container, Way};
+use crate::delivery::kubernetes::controller;
+use crate::platform::kubernetes::{Namespace, Rights};
+
+impl Way {
+    fn namespace(&self) -> Result<&Rc<Namespace>> {
+        self.namespace.as_ref().context("failed to look at the cluster: this cell is on another platform")
+    }
+
+    /// How many revisions the container's Deployment has.
+    ///
+    /// # Errors
+    /// The cluster does not say.
+    pub async fn revisions(&self, app: App) -> Result<usize> {
+        self.namespace()?.revisions(&self.containers[app.0].reader.container).await
+    }
+
+    /// Waits until a rollout of the container's Deployment is over.
+    ///
+    /// # Errors
+    /// It is not before patience runs out.
+    pub async fn settle(&self, app: App) -> Result<()> {
+        let deadline = Instant::now() + self.patience.0;
+        self.namespace()?.settle(&self.containers[app.0].reader.container, deadline).await
+    }
+
+    /// Has what delivers to the container start anew, and waits until it says that it delivered.
+    ///
+    /// # Errors
+    /// It does not before patience runs out.
+    pub async fn renew_delivery(&mut self, app: App) -> Result<()> {
+        let deadline = Instant::now() + self.patience.0;
+        let namespace = Rc::clone(self.namespace()?);
+        let Container { reader, deployment } = &mut self.containers[app.0];
+        let delivery = controller(&reader.container);
+        deployment.delivers_again(deadline, async || namespace.renew(&delivery).await).await
+    }
+
+    /// Has the container's Deployment rolled as `kubectl rollout restart` does, and says when the request was sent.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn restart_bare(&self, app: App) -> Result<Instant> {
+        self.namespace()?.restart(&self.containers[app.0].reader.container).await
+    }
+
+    /// Every object of the cell's namespace by kind and name, as the cluster shows it, but for the data of Secrets.
+    ///
+    /// # Errors
+    /// The cluster does not show one.
+    pub async fn objects(&self) -> Result<Vec<(String, String)>> {
+        self.namespace()?.objects().await
+    }
+
+    /// What the service accounts of the cell may do.
+    ///
+    /// # Errors
+    /// The cluster does not say.
+    pub async fn rights(&self) -> Result<Vec<Rights>> {
+        self.namespace()?.rights().await
+    }
+}
