@@ -190,7 +190,7 @@ impl Way {
             delivery: match (sabotage.delivery, &namespace, sabotage.namespaced) {
                 (Some(delivery), _, _) => delivery,
                 (None, None, _) => delivery::by_id(cell.place.delivery),
-                (None, Some(namespace), None) => delivery::kubernetes::by_id(namespace, cell.place.delivery),
+                (None, Some(namespace), None) => delivery::kubernetes::by_id(namespace, cell.place.delivery)?,
                 (None, Some(namespace), Some(deploys)) => deploys(namespace),
             },
             containers: Vec::new(),

@@ -32,7 +32,11 @@ pub(super) enum Defect {
 impl Defect {
     pub(super) fn deploys(self, delivery: DeliveryId) -> Deploys {
         Box::new(move |namespace| {
-            Box::new(Defective { namespace: Rc::clone(namespace), delivery: by_id(namespace, delivery), defect: self })
+            Box::new(Defective {
+                namespace: Rc::clone(namespace),
+                delivery: by_id(namespace, delivery).unwrap(),
+                defect: self,
+            })
         })
     }
 }
@@ -91,7 +95,11 @@ pub(crate) enum Limit {
 impl Limit {
     pub(crate) fn deploys(self, delivery: DeliveryId) -> Deploys {
         Box::new(move |namespace| {
-            Box::new(Limited { namespace: Rc::clone(namespace), delivery: by_id(namespace, delivery), limit: self })
+            Box::new(Limited {
+                namespace: Rc::clone(namespace),
+                delivery: by_id(namespace, delivery).unwrap(),
+                limit: self,
+            })
         })
     }
 }

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::{EXIT_PASSED, Output};
 use crate::candidate::PROBED_NAME;
 use crate::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
-use crate::error::BadInput;
 use crate::evidence::{Sample, Summary, millis};
 use crate::files::write_private;
 use crate::hold::interruptible;

@@ -8,7 +8,7 @@ mod rollout;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Choice, Delivery, Scene};
 use crate::candidate::Trigger;
@@ -18,16 +18,20 @@ use crate::platform::kubernetes::{LINGER_MS, Namespace, PORT};
 use crate::platform::{Program, Workload};
 
 /// The delivery of this name in a namespace.
-pub fn by_id(namespace: &Rc<Namespace>, id: DeliveryId) -> Box<dyn Delivery> {
+///
+/// # Errors
+/// There is none on a cluster.
+pub fn by_id(namespace: &Rc<Namespace>, id: DeliveryId) -> Result<Box<dyn Delivery>> {
     let namespace = Rc::clone(namespace);
-    match id {
+    Ok(match id {
         DeliveryId::Reload => Box::new(reload::Reload(namespace, Choice::Best)),
         DeliveryId::ReloadPoll => Box::new(reload::Reload(namespace, Choice::Only(Trigger::VersionPoll))),
         DeliveryId::ReloadWebhook => Box::new(reload::Reload(namespace, Choice::Only(Trigger::Webhook))),
         DeliveryId::Restart => Box::new(rollout::Rollout(namespace)),
         DeliveryId::NativeTemplate | DeliveryId::NativeExec => Box::new(native::Native(namespace, id)),
         DeliveryId::Redeploy => Box::new(redeploy::Redeploy(namespace)),
-    }
+        DeliveryId::Compose => bail!("failed to deliver by {id}: a cluster has no Compose"),
+    })
 }
 
 /// The name of the Deployment that delivers to a container by rollouts.

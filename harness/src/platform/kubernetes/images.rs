@@ -12,7 +12,7 @@ use tokio_tar::{Builder, Header};
 
 use super::cluster::{Cluster, LOAD, loader, registry};
 use crate::platform::Program;
-use crate::platform::docker::image::{TAG, contents, lock, remembered_digest, root};
+use crate::platform::docker::image::{TAG, contents, locked, remembered_digest, root};
 use crate::tools::{Tools, cache_folder};
 
 /// Where images are named after when no registry holds them: nothing is ever pulled from there.
@@ -28,12 +28,12 @@ pub(super) struct Image {
 
 /// Name and tag of the image of a program.
 fn name(program: &Program, tools: &Tools) -> Result<(&'static str, String)> {
-    let (name, binaries) = contents(program, tools)?;
+    let (_, binaries) = contents(program, tools)?;
     let mut digest = Sha256::new();
     for (name, path) in &binaries {
         digest.update(format!("{name} {}\n", remembered_digest(path)?));
     }
-    Ok((name, hex::encode(digest.finalize())[..TAG].to_owned()))
+    Ok((binaries[0].0, hex::encode(digest.finalize())[..TAG].to_owned()))
 }
 
 /// The image of a program, brought to the cluster first where the user says how. Cells that need it at once wait for each
@@ -60,7 +60,7 @@ async fn load(program: &Program, tools: &Tools, image: &str, loader: &[String], 
     let folder = loaded.parent().context("failed to name the folder of what was loaded")?;
     fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
     let name = loaded.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let lock = lock(&format!("cluster-image-{name}"))?;
+    let lock = locked(&format!("cluster-image-{name}"))?;
     if !loaded.exists() {
         let mut file = tempfile::NamedTempFile::new_in(folder).context("failed to make the archive of an image")?;
         file.write_all(&archive(program, tools, image).await?).context("failed to write the archive of an image")?;

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::platform::process::ProcessPlatform;
-use crate::platform::{Endpoint, Member, Platform, Program, Workload};
+use crate::platform::{Endpoint, Exposure, Member, Platform, Program, Workload};
 
 /// Processes on loopback, each behind a door on the address that pods see. The door is this process's own and goes with it.
 pub struct Outside {
@@ -62,6 +62,10 @@ impl Platform for Outside {
 
     async fn start(&mut self, workload: Workload) -> Result<Box<dyn Member>> {
         self.processes.start(workload).await
+    }
+
+    async fn exposed(&self) -> Result<Vec<Exposure>> {
+        self.processes.exposed().await
     }
 
     fn leaks(&self) -> Vec<String> {
