@@ -78,8 +78,12 @@ async fn answers(way: &Way, address: &str) -> Result<()> {
     let answered = first.answered_with(&way.digest(&HELLO.into()), Instant::now() + way.patience.0).await;
     let requests = first.stop().await?;
     if !answered {
-        let error = requests.iter().find_map(|request| request.outcome.as_ref().err());
-        bail!("failed to reach the Service at {address} from this machine: {}", error.map_or("no answer", |text| text));
+        let failed: Vec<_> = requests.iter().filter_map(|request| request.outcome.as_ref().err()).collect();
+        let last = failed.last().map_or("none", |text| text.as_str());
+        let (failed, sent) = (failed.len(), requests.len());
+        bail!(
+            "failed to reach the Service at {address} from this machine: {failed} of {sent} requests failed, the last: {last}"
+        );
     }
     Ok(())
 }
