@@ -31,7 +31,7 @@ fn refuses(args: &[&str], words: &[&str]) {
 #[case::candidate(&["--candidate", "keepass"], &["keepass", "vault, doppler, onepassword, aws"])]
 #[case::platform(&["--platform", "nomad"], &["nomad", "process, docker, kubernetes"])]
 #[case::nothing_left(&["--candidate", "onepassword", "--delivery", "native-exec"], &["no cell of the matrix fits", "conformance matrix"])]
-#[case::no_engine(&["--platform", "docker"], &["--platform docker", "no Docker engine answers", "DOCKER_HOST"])]
+#[case::no_engine(&["--platform", "docker"], &["--platform docker", "DOCKER_HOST", "remedy"])]
 #[case::profile(&["--profile", "nightlly"], &["--profile", "nightlly", "use one of", "default"])]
 #[case::target_missing(&["--target", "/nowhere/target.toml"], &["/nowhere/target.toml", "failed to read it", "remedy"])]
 #[case::flag(&["--patience", "3"], &["unexpected argument", "--patience"])]

@@ -133,7 +133,7 @@ async fn a_probe_starts_answers_and_stops_with_its_last_words() {
     let mut scene = Scene::new().await;
     let mut probe = scene.started().await;
     let outside = probe.outside().unwrap().to_owned();
-    assert!(outside.starts_with("127.0.0.1:"), "{outside}");
+    assert!(outside.starts_with("127."), "{outside}");
     assert!(is_ready(&outside).await);
     let id = id(probe.as_ref());
     probe.stop(Duration::from_secs(5)).await.unwrap();
@@ -245,7 +245,8 @@ async fn a_container_has_no_rights() {
     assert_eq!((limits.memory, limits.memory_swap), (Some(256 << 20), Some(256 << 20)));
     assert_eq!((limits.pids_limit, limits.publish_all_ports), (Some(128), Some(false)));
     let bound: Vec<_> = inspection.network_settings.unwrap().ports.unwrap().into_values().flatten().flatten().collect();
-    assert!(bound.len() == 1 && bound[0].host_ip.as_deref() == Some("127.0.0.1"), "{bound:?}");
+    // The loopback address of the case: nobody outside this machine.
+    assert!(bound.len() == 1 && bound[0].host_ip.as_deref().is_some_and(|ip| ip.starts_with("127.")), "{bound:?}");
     // The folder is the same inside, and the probe may write there.
     assert!(below(scene.platform.folder()).iter().any(|file| file.ends_with("pid")));
     probe.stop(Duration::from_secs(5)).await.unwrap();

@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn an_unknown_profile_is_bad_input_that_names_the_known_ones() {
         let error = check_profile("nightlly").unwrap_err().to_string();
-        assert!(error.contains("use one of: default"), "{error}");
+        assert!(error.contains("use one of: cluster, default, docker"), "{error}");
         check_profile("default").unwrap();
     }
 }
