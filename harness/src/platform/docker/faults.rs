@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use rustix::process::{Pid, Signal, kill_process};
+use testcontainers::ImageExt;
 use testcontainers::bollard::body_full;
 use testcontainers::bollard::errors::Error;
 use testcontainers::bollard::models::{
@@ -23,11 +24,12 @@ use testcontainers::bollard::query_parameters::{
 use testcontainers::core::Mount;
 use tokio_tar::{Builder, Header};
 
-use super::DockerPlatform;
+use super::images::ProbeImage;
 use super::logs::{self, Output, Starts};
+use super::{DockerPlatform, image};
 use crate::door::Doors;
 use crate::fault::{Fault, Faults, Weather};
-use crate::platform::{Member, Platform, Program, Workload};
+use crate::platform::{Member, Program, Workload};
 
 /// Where the volume of the env file is in containers.
 const VALUES: &str = "/run/values";
@@ -162,7 +164,10 @@ impl DockerPlatform {
             keep: true,
             ..Workload::default()
         };
-        let keeper = self.start(keeper).await?;
+        let tag = image::built(self.network.docker(), &Program::Probe, &self.tools, &self.network.labels()).await?;
+        // It talks to nobody, and a network costs each container time.
+        let request = self.request(ProbeImage::tagged(tag), &keeper, Vec::new())?.with_network("none");
+        let keeper = self.run(request, keeper).await?;
         self.staged.keepers.push(keeper);
         Ok(())
     }
