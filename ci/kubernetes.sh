@@ -64,7 +64,9 @@ build() {
     export GOPROXY=off GOSUMDB=off CGO_ENABLED=0
     mkdir -p ../tmp
     make generated_files
-    make WHAT="${programs[*]/#/cmd/}" GOFLAGS= GOLDFLAGS="-s -w"
+    # Without the clients of cloud providers, and without Docker as a runtime, for which the kubelet would look five seconds
+    # long: both are upstream's own build tags, and a quarter of the work.
+    make WHAT="${programs[*]/#/cmd/}" GOFLAGS=-tags=providerless,dockerless GOLDFLAGS="-s -w"
     cd ..
 }
 

@@ -269,6 +269,13 @@ fn containers(#[case] place: Place) {}
 #[case::aws_kubernetes_restart(crate::aws_kubernetes(DeliveryId::Restart))]
 fn rolling(#[case] place: Place) {}
 
+/// A check that breaks the cluster.
+#[template]
+#[rstest]
+#[case::vault_kubernetes_reload(crate::vault_kubernetes(DeliveryId::Reload))]
+#[case::vault_kubernetes_restart(crate::vault_kubernetes(DeliveryId::Restart))]
+fn in_a_scratch_cluster(#[case] place: Place) {}
+
 /// A check of what a delivery leaves in a cluster.
 #[template]
 #[rstest]

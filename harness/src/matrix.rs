@@ -42,8 +42,9 @@ pub fn cells() -> Vec<Cell> {
     for (candidate, platform) in PLACES {
         for check in check::ALL {
             for delivery in DeliveryId::offered_by(candidate, platform) {
-                if check.about().spread.holds_for(platform, *delivery) {
-                    cells.push(Cell::new(check.about().id, Place::new(candidate, platform, *delivery)));
+                let place = Place::new(candidate, platform, *delivery);
+                if check.about().spread.holds_for(place) {
+                    cells.push(Cell::new(check.about().id, place));
                 }
             }
         }
@@ -118,7 +119,7 @@ pub fn rows(cells: Vec<Cell>, machine: &Machine) -> Vec<Row> {
     cells
         .into_iter()
         .map(|cell| {
-            let needs = needs(cell.place);
+            let needs = needs(&cell);
             let missing = needs.iter().filter_map(|need| machine.missing(need)).collect();
             let sentence = check::by_id(&cell.check).map_or("", |check| check.about().sentence);
             Row { cell, sentence, needs, missing }
@@ -126,12 +127,14 @@ pub fn rows(cells: Vec<Cell>, machine: &Machine) -> Vec<Row> {
         .collect()
 }
 
-/// What a place needs of the machine.
-fn needs(place: Place) -> Vec<&'static str> {
+/// What a cell needs of the machine.
+fn needs(cell: &Cell) -> Vec<&'static str> {
+    let place = cell.place;
     let mut needs = vec!["cargo", "cargo-nextest"];
     match place.platform {
         PlatformId::Process => needs.push("linux"),
         PlatformId::Docker => needs.push("docker"),
+        PlatformId::Kubernetes if check::needs_scratch(&cell.check) => needs.push("scratch"),
         PlatformId::Kubernetes => needs.push("kubernetes"),
     }
     if place.candidate == CandidateId::Vault {

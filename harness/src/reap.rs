@@ -69,11 +69,22 @@ pub async fn containers(only: Option<&str>) -> Result<Vec<(String, String)>> {
 /// # Errors
 /// A cluster cannot be taken down.
 pub fn clusters(only: Option<&str>) -> Result<Vec<(String, String)>> {
-    let roots = [private_root(), std::env::temp_dir()];
-    let reaped = cluster::reap(&roots, &mut |run, owner| {
+    take_down(&mut |run, owner| {
         let ended = owner.parse::<Owner>().is_ok_and(|owner| !owner.is_alive());
         ended && only.is_none_or(|only| only == run)
-    })?;
+    })
+}
+
+/// The same for a run whose cells have all ended, though its owner is still there: the caller.
+///
+/// # Errors
+/// See [`clusters`].
+pub fn sweep_clusters(own: &str) -> Result<Vec<(String, String)>> {
+    take_down(&mut |run, _| run == own)
+}
+
+fn take_down(is_wanted: &mut dyn FnMut(&str, &str) -> bool) -> Result<Vec<(String, String)>> {
+    let reaped = cluster::reap(&[private_root(), std::env::temp_dir()], is_wanted)?;
     Ok(reaped.into_iter().map(|(run, folder)| (run, format!("the cluster in {}", folder.display()))).collect())
 }
 

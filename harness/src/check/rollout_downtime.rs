@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use probe::observation::Event;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use crate::cell::{DeliveryId, PlatformId};
 use crate::load::{Load, Request};
 use crate::observations::{Awaited, Recorded};
 use crate::verdict::Judgement;
-use crate::way::{HELLO, Way};
+use crate::way::Way;
 
 /// A rollout that nobody who uses the app notices.
 pub(super) struct ZeroDowntime;
@@ -44,7 +44,7 @@ impl Check for ZeroDowntime {
             return Ok(Judgement::fail("the first value never arrived, so no rotation could"));
         }
         let address = way.deployment(app).address.clone().context("failed to find an address that stays the same")?;
-        answers(way, &address).await?;
+        way.until_answered(&address).await?;
         let mut load = Load::start(&address, PROBED_NAME, CLIENTS)?;
         let mut arrived = true;
         for _ in 0..ROTATIONS {
@@ -70,22 +70,6 @@ impl Check for ZeroDowntime {
         way.record.notes.push(format!("{} requests were sent", requests.len()));
         Ok(judge(arrived, &requests))
     }
-}
-
-/// Waits until the Service answers: a node learns of its first pod a little later than the API server, which is no rollout.
-async fn answers(way: &Way, address: &str) -> Result<()> {
-    let mut first = Load::start(address, PROBED_NAME, 1)?;
-    let answered = first.answered_with(&way.digest(&HELLO.into()), Instant::now() + way.patience.0).await;
-    let requests = first.stop().await?;
-    if !answered {
-        let failed: Vec<_> = requests.iter().filter_map(|request| request.outcome.as_ref().err()).collect();
-        let last = failed.last().map_or("none", |text| text.as_str());
-        let (failed, sent) = (failed.len(), requests.len());
-        bail!(
-            "failed to reach the Service at {address} from this machine: {failed} of {sent} requests failed, the last: {last}"
-        );
-    }
-    Ok(())
 }
 
 fn judge(arrived: bool, requests: &[Request]) -> Judgement {

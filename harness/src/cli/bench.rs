@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::within::{Within, find_source, within};
 use super::{EXIT_PASSED, Output};
 use crate::candidate::PROBED_NAME;
 use crate::cell::{CandidateId, Cell, DeliveryId, Place, PlatformId};
@@ -82,22 +83,29 @@ pub(super) async fn bench(args: &Args) -> Result<u8> {
     if docker {
         engine("--platform docker").await?;
     }
+    let kubernetes = args.platforms.contains(&PlatformId::Kubernetes);
+    let source = if kubernetes { Some(find_source().await?) } else { None };
     let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
     let run = Run::begin(&args.output.folder(), Owner::of(std::process::id()), tools, None, Vec::new())?;
     let mut measured = Vec::new();
     let wanted = |delivery: &DeliveryId| args.deliveries.is_empty() || args.deliveries.contains(delivery);
-    let result = async {
+    let mut measure = async || {
         for delivery in DELIVERIES.into_iter().filter(wanted) {
             measure_all(&run, delivery, args, &mut measured).await?;
         }
         Ok(())
     };
-    let result: Result<()> = result.await;
+    let result = match source {
+        None => measure().await.map(Within::Done),
+        Some(source) => within(&run, source, measure).await,
+    };
     if docker {
         // What was interrupted while it was set up.
         reap::sweep_containers(&run.id).await?;
     }
-    result?;
+    if let Within::Interrupted(signal) = result? {
+        return Ok(128 + signal);
+    }
     let file = run.folder.join("bench.json");
     fs::write(&file, serde_json::to_vec_pretty(&measured)?)
         .with_context(|| format!("failed to write {}", file.display()))?;

@@ -1,16 +1,17 @@
 //! `conformance cluster`: a fresh Kubernetes of one node, for as long as it is wanted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args as ClapArgs, Subcommand};
-use cluster::{Binaries, Cluster, ImageTar, Options, Unusable};
+use cluster::{Binaries, Cluster, ImageTar, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::EXIT_PASSED;
-use crate::error::BadInput;
+use crate::platform::docker;
+use crate::platform::kubernetes::bad_input;
 use crate::tools;
 
 #[derive(ClapArgs)]
@@ -40,8 +41,12 @@ struct Folder {
 
 #[derive(ClapArgs)]
 struct Load {
-    #[command(flatten)]
-    folder: Folder,
+    /// The folder of the cluster
+    #[arg(long, value_name = "FOLDER", required_unless_present = "container")]
+    folder: Option<PathBuf>,
+    /// In place of a folder: the container of a k3s
+    #[arg(long, value_name = "ID", conflicts_with = "folder")]
+    container: Option<String>,
     /// Archives as `docker save` writes them
     #[arg(required = true, value_name = "ARCHIVE")]
     archives: Vec<PathBuf>,
@@ -113,17 +118,12 @@ async fn status(args: &Folder) -> Result<()> {
 }
 
 async fn load(args: &Load) -> Result<()> {
-    let cluster = Cluster::open(&args.folder.folder)?;
     for archive in &args.archives {
-        cluster.load(&ImageTar::read(archive)?).await?;
+        let image = ImageTar::read(archive)?;
+        match (&args.container, &args.folder) {
+            (Some(container), _) => docker::import(container, image.bytes()).await?,
+            (None, folder) => Cluster::open(folder.as_deref().unwrap_or(Path::new("")))?.load(&image).await?,
+        }
     }
     Ok(())
-}
-
-/// What the user can mend ends the command as other bad input does.
-fn bad_input(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast::<Unusable>() {
-        Ok(Unusable { place, problem, remedy }) => BadInput { place, problem, remedy }.into(),
-        Err(error) => error,
-    }
 }

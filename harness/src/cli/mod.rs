@@ -13,6 +13,7 @@ mod report;
 mod run;
 mod test;
 mod tether;
+mod within;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;

@@ -7,13 +7,15 @@ use anyhow::{Context, Result};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::within::{Within, find_source, within};
 use super::{EXIT_ERROR, EXIT_FAILED, EXIT_PASSED, Output, nextest};
 use crate::candidate;
 use crate::cell::PlatformId;
+use crate::check::needs_scratch;
 use crate::error::BadInput;
 use crate::evidence::Evidence;
 use crate::matrix::Selection;
-use crate::platform::kubernetes::{Choice, Cluster, chosen};
+use crate::platform::kubernetes::{Choice, Source, chosen, has_own};
 use crate::preflight::preflight;
 use crate::reach::{docker as engine, writable};
 use crate::reap;
@@ -77,24 +79,32 @@ pub(super) async fn run(args: Args) -> Result<u8> {
             anstream::eprintln!("removed what the killed run {run} had left: {what}");
         }
     }
-    if kubernetes {
-        Cluster::reach().await?;
-        for (run, what) in reap::namespaces(None).await? {
-            anstream::eprintln!("removed what the killed run {run} had left: {what}");
+    let source = if kubernetes { Some(find_source().await?) } else { None };
+    let (cells, left_out): (Vec<_>, Vec<_>) =
+        cells.into_iter().partition(|cell| source != Some(Source::Context) || !needs_scratch(&cell.check) || has_own());
+    if !left_out.is_empty() {
+        let remedy = "let the suite make one: --cluster scratch";
+        let what = "a cluster that may be broken";
+        if cells.is_empty() {
+            return Err(BadInput::new("--check", format!("its cells need {what}"), remedy).into());
         }
+        anstream::eprintln!("{} cells are left out: they need {what}; {remedy}", left_out.len());
     }
     nextest::install()?;
     let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
     let run = Run::begin(&output, Owner::of(std::process::id()), tools, target, cells)?;
     anstream::eprintln!("run {}: {} cells; evidence goes to {}", run.id, run.cells.len(), run.folder.display());
-    let ended = hold(&run, &profile).await?;
+    let ended = match source {
+        None => hold(&run, &profile).await?,
+        Some(source) => match within(&run, source, async || hold(&run, &profile).await).await? {
+            Within::Done(ended) => ended,
+            Within::Interrupted(signal) => Ended { interrupted: Some(signal) },
+        },
+    };
     // A cell that its runner had to kill could not clean up after itself.
     reap::sweep(&run.id)?;
     if docker {
         reap::sweep_containers(&run.id).await?;
-    }
-    if kubernetes {
-        reap::sweep_namespaces(&run.id).await?;
     }
     for (candidate, removed) in candidate::reap(&run.targets()?, &format!("conformance-{}-", run.id)).await? {
         anstream::eprintln!("removed {removed} from {candidate}: its cell could not");

@@ -118,7 +118,10 @@ pub(super) fn whole_answer(question: Question, candidate: CandidateId, cells: &[
     let asked = cells.iter().filter(|line| answers(&line.cell)).count();
     // Other platforms are other runs.
     let here = |cell: &Cell| cells.iter().any(|line| line.cell.place.platform == cell.place.platform);
-    let all = matrix::cells().iter().filter(|cell| answers(cell) && here(cell)).count();
+    // Whoever's cluster it is, nobody breaks it: those cells count where they were asked for.
+    let counts =
+        |cell: &Cell| !check::needs_scratch(&cell.check) || cells.iter().any(|line| line.cell.check == cell.check);
+    let all = matrix::cells().iter().filter(|cell| answers(cell) && here(cell) && counts(cell)).count();
     match answered.answer {
         Answer::Pass | Answer::Works | Answer::Maybe if asked < all => {
             Answered::nothing(format!("only {asked} of its {all} cells were asked for"))

@@ -2,16 +2,37 @@
 
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::time::Instant;
 
-use super::{App, Container, Way};
+use super::{App, Container, HELLO, Way};
+use crate::candidate::PROBED_NAME;
 use crate::delivery::kubernetes::controller;
+use crate::load::Load;
 use crate::platform::kubernetes::{Namespace, Rights};
 
 impl Way {
     fn namespace(&self) -> Result<&Rc<Namespace>> {
         self.namespace.as_ref().context("failed to look at the cluster: this cell is on another platform")
+    }
+
+    /// Waits until `hello` is answered at an address: a node learns of its first pod a little later than the API server.
+    ///
+    /// # Errors
+    /// It is not before patience runs out; the error holds how the last request failed.
+    pub async fn until_answered(&self, address: &str) -> Result<()> {
+        let mut first = Load::start(address, PROBED_NAME, 1)?;
+        let answered = first.answered_with(&self.digest(&HELLO.into()), Instant::now() + self.patience.0).await;
+        let requests = first.stop().await?;
+        let failed: Vec<_> = requests.iter().filter_map(|request| request.outcome.as_ref().err()).collect();
+        ensure!(
+            answered,
+            "failed to reach the app at {address} from this machine: {} of {} requests failed, the last: {}",
+            failed.len(),
+            requests.len(),
+            failed.last().map_or("none", |text| text.as_str())
+        );
+        Ok(())
     }
 
     /// How many revisions the container's Deployment has.

@@ -88,6 +88,11 @@ const fn about(id: &'static str, sentence: &'static str, deliveries: &'static [D
     }
 }
 
+const fn on_scratch(id: &'static str, sentence: &'static str) -> About {
+    let answers = &[Question::Rotation, Question::Platform];
+    About { id, sentence, answers, spread: Spread::OnScratch(BOTH), needs: &[] }
+}
+
 const RELOAD: &[DeliveryId] = &[DeliveryId::Reload];
 const BOTH: &[DeliveryId] = &[DeliveryId::Reload, DeliveryId::Restart];
 
@@ -234,6 +239,32 @@ pub(super) const DISK_FULL: UnderFault = UnderFault {
     says_so: true,
 };
 
+/// What was seen comes late: a node's agent is also who hands out logs.
+pub(super) const NODE_RESTART: UnderFault = UnderFault {
+    about: &on_scratch(
+        "cluster.node-restart",
+        "While the kubelet is away the app goes on; once it is back, the last of three rotations meanwhile shows within the SLA",
+    ),
+    fault: Fault::NodeAway,
+    lasts: SHORT,
+    rotated: Rotated::Meanwhile,
+    ends: Ends::None,
+    says_so: false,
+};
+
+/// The same: logs come by way of the API server.
+pub(super) const APISERVER_AWAY: UnderFault = UnderFault {
+    about: &on_scratch(
+        "cluster.apiserver-away",
+        "While the API server is away the app goes on; once it is back, the last of three rotations meanwhile shows within the SLA",
+    ),
+    fault: Fault::ApiServerAway,
+    lasts: SHORT,
+    rotated: Rotated::Meanwhile,
+    ends: Ends::None,
+    says_so: false,
+};
+
 #[async_trait(?Send)]
 impl Check for UnderFault {
     fn about(&self) -> &'static About {
@@ -247,6 +278,9 @@ impl Check for UnderFault {
         };
         let deployed = way.deployment(app).identity();
         let address = way.deployment(app).address.clone();
+        if let Some(address) = &address {
+            way.until_answered(address).await?;
+        }
         let asking = address.map(|address| Load::at_pace(&address, PROBED_NAME, CLIENTS, PACE)).transpose()?;
         way.said(app);
         let mut saw = Saw { order: vec![way.digest(&HELLO.into())], ..Saw::default() };

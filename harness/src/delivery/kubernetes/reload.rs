@@ -13,7 +13,7 @@ use crate::candidate::Trigger;
 use crate::delivery::{Choice, Delivery, Deployment, Scene};
 use crate::evidence::TriggerUse;
 use crate::platform::kubernetes::{Namespace, Plan};
-use crate::platform::{line, take_err, take_out};
+use crate::platform::{Member, line, take_err, take_out};
 
 /// The sidecar in the app's pod.
 pub(super) struct Reload(pub(super) Rc<Namespace>, pub(super) Choice);
@@ -58,9 +58,11 @@ impl Delivery for Reload {
                 .await
             })
             .await?;
+        let address = Member::outside(&member).map(|address| format!("http://{address}"));
         let (out, status) = (take_out(&mut member), take_err(&mut member));
         let mut deployment = Deployment::new(out, vec![Box::new(member)]);
         deployment.follow(TriggerUse::of(trigger, &deliver), status);
+        deployment.address = address;
         Ok(deployment)
     }
 }

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use sidecar::config::{DeliverConfig, DeliveryConfig, RolloutConfig};
-use sidecar::delivery::rollout::ANNOTATION;
+use sidecar::delivery::rollout::{ANNOTATION, mark};
 use sidecar::status::{Event, Status};
 
 use super::{controller, files, probe, sidecar};
 use crate::candidate::Trigger;
 use crate::delivery::{Choice, Delivery, Deployment, Scene};
 use crate::evidence::TriggerUse;
-use crate::platform::kubernetes::{Namespace, Plan, reason};
+use crate::platform::kubernetes::{Namespace, Plan, container_name, reason};
 use crate::platform::{line, take_err, take_out};
 
 /// The controller, and the app that it rolls.
@@ -26,22 +26,25 @@ pub(super) struct Rollout(pub(super) Rc<Namespace>);
 impl Delivery for Rollout {
     async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
         let name = scene.reader.container.clone();
-        let secret = format!("{name}-env");
+        let secrets = ["a", "b"].map(|which| format!("{name}-env-{which}"));
+        let app = probe(scene);
         let (trigger, config) = scene.trigger(Choice::Best).await?;
         let deliver = DeliverConfig {
             names: scene.names.to_vec(),
             source: scene.candidate.source(scene.reader)?,
             trigger: config,
-            delivery: DeliveryConfig::Rollout(RolloutConfig::new(&self.0.name, &secret, &name)),
+            delivery: DeliveryConfig::Rollout(RolloutConfig::new(&self.0.name, &secrets, &name, &container_name(&app))),
         };
         let plan = Plan {
             name: controller(&name),
-            rules: rules(&secret, &name),
+            rules: rules(&secrets, &name),
             containers: vec![sidecar(scene, &deliver)?],
             files: files(scene, &[])?,
             ..Plan::default()
         };
-        self.0.secret(&secret, BTreeMap::new()).await?;
+        for secret in &secrets {
+            self.0.secret(secret, BTreeMap::new()).await?;
+        }
         let mut controller = self.0.deploy(&plan).await?;
         // A controller that fell back to asking must not pass for one that is told.
         let (delivered, told) = (Cell::new(false), Cell::new(trigger == Trigger::VersionPoll));
@@ -61,17 +64,18 @@ impl Delivery for Rollout {
                 .await
             })
             .await?;
+        let [secret, _] = secrets;
         let written = self.0.api::<Secret>().get(&secret).await;
         let written = written.map_err(|error| anyhow::anyhow!("failed to look at {secret}: {}", reason(&error)))?;
         let version = written.metadata.resource_version.context("failed to find the Secret's version")?;
         let app = Plan {
             name,
             files: vec![scene.key_file.to_owned()],
-            containers: vec![probe(scene)],
+            containers: vec![app],
             app: Some(0),
-            env_from: Some((secret, scene.names.to_vec())),
             // As the controller would annotate it: it finds nothing to roll.
-            annotations: BTreeMap::from([(ANNOTATION.to_owned(), version)]),
+            annotations: BTreeMap::from([(ANNOTATION.to_owned(), mark(&secret, &version))]),
+            env_from: Some((secret, scene.names.to_vec())),
             ..Plan::default()
         };
         let mut app = self.0.deploy(&app).await?;
@@ -86,14 +90,15 @@ impl Delivery for Rollout {
     }
 }
 
-/// What the controller may do: nothing but write this Secret, look at this Deployment and roll it.
-fn rules(secret: &str, deployment: &str) -> Vec<PolicyRule> {
-    let rule = |group: &str, resource: &str, name: &str, verbs: &[&str]| PolicyRule {
+/// What the controller may do: nothing but write these Secrets, look at this Deployment and roll it.
+fn rules(secrets: &[String], deployment: &str) -> Vec<PolicyRule> {
+    let rule = |group: &str, resource: &str, names: &[String], verbs: &[&str]| PolicyRule {
         api_groups: Some(vec![group.to_owned()]),
         resources: Some(vec![resource.to_owned()]),
-        resource_names: Some(vec![name.to_owned()]),
+        resource_names: Some(names.to_vec()),
         verbs: verbs.iter().map(ToString::to_string).collect(),
         non_resource_urls: None,
     };
-    vec![rule("", "secrets", secret, &["patch"]), rule("apps", "deployments", deployment, &["get", "patch"])]
+    let deployment = [deployment.to_owned()];
+    vec![rule("", "secrets", secrets, &["patch"]), rule("apps", "deployments", &deployment, &["get", "patch"])]
 }

@@ -220,7 +220,9 @@ impl Faults for DockerPlatform {
             | Fault::BackendRestarted
             | Fault::BackendPaused
             | Fault::SidecarKilled
-            | Fault::ProbeKilled => {}
+            | Fault::ProbeKilled
+            | Fault::NodeAway
+            | Fault::ApiServerAway => {}
         }
         Ok(())
     }
@@ -258,6 +260,7 @@ impl Faults for DockerPlatform {
                 Err(error) => return Err(error).context("failed to fill the volume"),
                 Ok(()) => bail!("failed to fill the volume: it takes more than its size"),
             },
+            Fault::NodeAway | Fault::ApiServerAway => bail!("failed to make a fault: containers have no cluster"),
         }
         Ok(())
     }
@@ -301,7 +304,7 @@ impl Faults for DockerPlatform {
                 try_join_all(ends).await.context("failed to let the backend go on")?;
             }
             // The engine starts it anew by itself.
-            Fault::SidecarKilled | Fault::ProbeKilled => {}
+            Fault::SidecarKilled | Fault::ProbeKilled | Fault::NodeAway | Fault::ApiServerAway => {}
             Fault::VolumeFull => self.put(0).await.context("failed to empty the volume")?,
         }
         Ok(1)

@@ -7,6 +7,7 @@ mod exposure;
 mod faults;
 pub mod image;
 pub mod images;
+mod import;
 mod laid;
 mod logs;
 mod member;
@@ -32,6 +33,7 @@ use testcontainers::{ContainerRequest, Image, ImageExt};
 
 use self::faults::Staged;
 use self::images::{BaoImage, ProbeImage, SidecarImage, StandinImage};
+pub use self::import::import;
 use self::member::DockerMember;
 pub use self::network::Network;
 pub use self::reap::{images as reap_images, reap};

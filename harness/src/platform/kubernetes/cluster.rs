@@ -1,15 +1,17 @@
 //! The cluster: how it is reached, and whether it may be used.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 use sha2::{Digest, Sha256};
 
+use super::source::{CLUSTER, Source};
 use crate::error::BadInput;
 
 /// Names the context of the kubeconfig; without it the current one is used.
@@ -29,6 +31,9 @@ pub const PRODUCTION: &str = "CONFORMANCE_KUBERNETES_PRODUCTION";
 
 /// `yes` to keep the namespaces of cells that failed.
 pub const KEEP: &str = "CONFORMANCE_KUBERNETES_KEEP";
+
+/// Where kubectl and this suite find the contexts.
+pub(super) const KUBECONFIG: &str = "KUBECONFIG";
 
 /// Words that name production, alone or with a number.
 const PRODUCTION_WORDS: [&str; 4] = ["prod", "production", "prd", "live"];
@@ -60,7 +65,11 @@ pub struct Cluster {
 /// How the cluster is chosen, each also by a variable.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Choice {
-    /// The context of the kubeconfig, for the platform `kubernetes` [default: the current one]
+    /// Where the cluster comes from, for the platform `kubernetes` [default: a context where there is a kubeconfig, else
+    /// what this machine can make]
+    #[arg(long, value_name = "WAY")]
+    cluster: Option<Source>,
+    /// The context of the kubeconfig [default: the current one]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
     /// Keep the namespaces of cells that failed; `cargo conformance reap` removes them
@@ -71,28 +80,37 @@ pub struct Choice {
     use_production: bool,
 }
 
-/// What was chosen by flags: it goes before what the environment says.
-static CHOSEN: OnceLock<Vec<(&str, String)>> = OnceLock::new();
+/// What was chosen for this process: it goes before what the environment says.
+static CHOSEN: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
 
 impl Choice {
-    /// Holds for this process from now on; the first choice stays.
+    /// Holds for this process from now on.
     pub fn choose(&self) {
         let yes = |flag: bool| flag.then(|| "yes".to_owned());
-        let chosen =
-            [(CONTEXT, self.context.clone()), (KEEP, yes(self.keep_failed)), (PRODUCTION, yes(self.use_production))];
-        let chosen = chosen.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        // A command chooses once.
-        let _ = CHOSEN.set(chosen);
+        let way = self.cluster.and_then(|way| Some(way.to_possible_value()?.get_name().to_owned()));
+        let chosen = [
+            (CLUSTER, way),
+            (CONTEXT, self.context.clone()),
+            (KEEP, yes(self.keep_failed)),
+            (PRODUCTION, yes(self.use_production)),
+        ];
+        choose(chosen.into_iter().filter_map(|(name, value)| Some((name, value?))));
     }
 }
 
-/// What was chosen by flags, as variables for processes that are started.
-pub fn chosen() -> Vec<(&'static str, String)> {
-    CHOSEN.get().cloned().unwrap_or_default()
+/// Has these variables hold for this process from now on.
+pub(super) fn choose(values: impl IntoIterator<Item = (&'static str, String)>) {
+    CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
 }
 
-fn variable(name: &str) -> Option<String> {
-    if let Some((_, value)) = chosen().into_iter().find(|(chosen, _)| *chosen == name) {
+/// What was chosen for this process, as variables for processes that it starts.
+pub fn chosen() -> Vec<(&'static str, String)> {
+    CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// A variable's value: the one chosen last, else that of the environment.
+pub(super) fn variable(name: &str) -> Option<String> {
+    if let Some((_, value)) = chosen().into_iter().rfind(|(chosen, _)| *chosen == name) {
         return Some(value);
     }
     std::env::var(name).ok().filter(|text| !text.is_empty())
@@ -129,7 +147,7 @@ impl Cluster {
     /// There is no such context, nobody answers, or the cluster must not be used.
     pub async fn reach() -> Result<Self> {
         let wanted = variable(CONTEXT);
-        let (context, config) = choose(wanted.as_deref()).await?;
+        let (context, config) = configured(wanted.as_deref()).await?;
         let server = config.cluster_url.to_string();
         let place = || format!("Kubernetes context `{context}`");
         // By its names alone before anything is asked of it.
@@ -193,8 +211,8 @@ fn refuse_production(context: &str, told: Vec<(String, String)>) -> Result<(), B
 }
 
 /// The context's name and its configuration.
-async fn choose(wanted: Option<&str>) -> Result<(String, Config), BadInput> {
-    let kubeconfig = Kubeconfig::read().map_err(|error| {
+async fn configured(wanted: Option<&str>) -> Result<(String, Config), BadInput> {
+    let kubeconfig = kubeconfig().map_err(|error| {
         let remedy = "set KUBECONFIG to the file of a test cluster";
         BadInput::new("KUBECONFIG", format!("failed to read a kubeconfig: {}", reason(&error)), remedy)
     })?;
@@ -215,9 +233,17 @@ async fn choose(wanted: Option<&str>) -> Result<(String, Config), BadInput> {
     Ok((context, config))
 }
 
+/// The kubeconfig of the cluster that was made for this run, else the user's.
+fn kubeconfig() -> Result<Kubeconfig, KubeconfigError> {
+    match chosen().into_iter().rfind(|(name, _)| *name == KUBECONFIG) {
+        Some((_, made)) => Kubeconfig::read_from(made),
+        None => Kubeconfig::read(),
+    }
+}
+
 /// The names that the kubeconfig gives to a context and what belongs to it, each with where it stands.
 fn named(context: &str) -> Vec<(String, String)> {
-    let kubeconfig = Kubeconfig::read().unwrap_or_default();
+    let kubeconfig = kubeconfig().unwrap_or_default();
     let found = kubeconfig.contexts.into_iter().find(|known| known.name == context).and_then(|known| known.context);
     let mut told = vec![("the context's name".to_owned(), context.to_owned())];
     if let Some(found) = found {

@@ -51,7 +51,7 @@ pub struct Plan {
 }
 
 /// The name of a workload's container: the part after the dot of `app.probe`.
-pub(super) fn container_name(workload: &Workload) -> String {
+pub fn container_name(workload: &Workload) -> String {
     workload.name.rsplit('.').next().unwrap_or(&workload.name).to_owned()
 }
 

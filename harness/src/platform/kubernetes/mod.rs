@@ -5,8 +5,10 @@
 //! as the candidates are.
 
 mod cluster;
+mod faults;
 mod images;
 mod inspect;
+mod k3s;
 mod manifest;
 mod member;
 mod namespace;
@@ -14,17 +16,20 @@ mod outside;
 mod pods;
 mod reap;
 mod resume;
+mod source;
 
 pub use self::cluster::{
     CONTEXT, Choice, Cluster, HOST, KEEP, LOAD, PRODUCTION, REGISTRY, chosen, images_from, reason,
 };
+pub use self::faults::has_own;
 pub use self::images::write_all;
 pub use self::inspect::Rights;
-pub use self::manifest::{LINGER_MS, PORT, Plan};
+pub use self::manifest::{LINGER_MS, PORT, Plan, container_name};
 pub use self::member::DeployedMember;
 pub use self::namespace::{Namespace, NamespacePlatform};
 pub use self::outside::Outside;
 pub use self::reap::{await_gone, reap};
+pub use self::source::{CLUSTER, Made, Source, bad_input};
 
 /// The label that every object of a run carries: the run's id.
 pub const RUN_LABEL: &str = "conformance.run";

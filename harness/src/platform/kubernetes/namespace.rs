@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
+use cluster::Component;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Event, Namespace as Object, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
@@ -22,6 +23,7 @@ use super::manifest::{self, APP_LABEL, Labels, PORT, Plan};
 use super::member::DeployedMember;
 use super::pods::{Sink, follow, trouble};
 use super::{BOOT_ANNOTATION, OWNER_ANNOTATION, RUN_LABEL, boot, failed, images, is_gone};
+use crate::fault::Faults;
 use crate::platform::log::Log;
 use crate::platform::{Endpoint, Exposure, Member, Platform, Program, Workload};
 use crate::redact::Redactor;
@@ -256,15 +258,17 @@ pub(super) async fn remove(client: &kube::Client, name: &str, uid: &str) -> Resu
 
 /// The platform as a way sees it: a folder, and pods that are deployed as a whole through the namespace.
 pub struct NamespacePlatform {
-    namespace: Rc<Namespace>,
+    pub(super) namespace: Rc<Namespace>,
     folder: PathBuf,
+    /// What a fault has ended and nobody started again.
+    pub(super) away: Option<Component>,
 }
 
 impl NamespacePlatform {
     /// The platform of a cell.
     pub fn new(namespace: Rc<Namespace>) -> Self {
         let folder = namespace.folder.clone();
-        Self { namespace, folder }
+        Self { namespace, folder, away: None }
     }
 }
 
@@ -297,5 +301,13 @@ impl Platform for NamespacePlatform {
 
     fn leaks(&self) -> Vec<String> {
         self.namespace.leaks()
+    }
+
+    fn faults(&mut self) -> Option<&mut dyn Faults> {
+        Some(self)
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.mend().await
     }
 }
