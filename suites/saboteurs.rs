@@ -98,6 +98,22 @@ async fn is_caught_in_a_kubernetes_cluster(#[case] check: &str, #[case] delivery
     assert_eq!(judgement.verdict, Verdict::Fail, "{}", judgement.reason);
 }
 
+/// What a candidate loses while the cluster is broken is not excused by the cluster.
+#[rstest]
+#[case::cluster_node_restart("cluster.node-restart", DeliveryId::Reload)]
+#[case::cluster_apiserver_away("cluster.apiserver-away", DeliveryId::Reload)]
+#[case::cluster_apiserver_away_restart("cluster.apiserver-away", DeliveryId::Restart)]
+#[tokio::test]
+async fn is_caught_in_a_broken_kubernetes_cluster(#[case] check: &str, #[case] delivery: DeliveryId) {
+    let candidate = Some(backend::tampered(Tamper::LostRotation));
+    let sabotage = Sabotage { candidate, limits: Some((Sla(PATIENCE), Patience(PATIENCE))), ..Sabotage::default() };
+    let run = Run::current().unwrap_or_else(|error| panic!("error: {error:#}"));
+    let evidence = hold_sabotaged(&run, &Cell::new(check, vault_kubernetes(delivery)), sabotage).await.unwrap();
+    let judgement = evidence.judgement;
+    println!("{check}: {}: {}", judgement.verdict, judgement.reason);
+    assert_eq!(judgement.verdict, Verdict::Fail, "{}", judgement.reason);
+}
+
 /// A trigger that falls silent: the sidecar asks instead, and the value arrives within the SLA. That is no evidence for the
 /// delivery that promised to be told, and not the candidate's failure either.
 #[tokio::test]

@@ -12,6 +12,11 @@ use crate::load::Load;
 use crate::platform::kubernetes::{Namespace, Rights};
 
 impl Way {
+    /// Whether the cell is in a cluster.
+    pub fn is_in_a_cluster(&self) -> bool {
+        self.namespace.is_some()
+    }
+
     fn namespace(&self) -> Result<&Rc<Namespace>> {
         self.namespace.as_ref().context("failed to look at the cluster: this cell is on another platform")
     }

@@ -20,6 +20,8 @@ pub(super) struct Claim {
     pub(super) stays: bool,
     /// It is one instance from beginning to end.
     pub(super) same_instance: bool,
+    /// No answer is older than one before it. While a Deployment rolls, its Service sends requests to both pods.
+    pub(super) in_order: bool,
 }
 
 /// What an observation showed.
@@ -102,7 +104,9 @@ pub(super) fn judge(claim: &Claim, saw: &Saw) -> Judgement {
     if let Some(first) = failed.first().filter(|_| claim.stays) {
         faults.push(format!("{} of {} requests failed, the first: {first}", failed.len(), saw.requests.len()));
     }
-    faults.extend(stale(&saw.order, &saw.requests));
+    if claim.in_order {
+        faults.extend(stale(&saw.order, &saw.requests));
+    }
     Judgement::from_faults(&faults, || {
         let (arrived, requests) = (saw.arrived_ms.unwrap_or_default(), saw.requests.len());
         format!(
@@ -135,8 +139,14 @@ mod tests {
     use super::*;
     use crate::verdict::Verdict;
 
-    const CLAIM: Claim =
-        Claim { sla: Sla(Duration::from_millis(100)), held: true, says_so: true, stays: true, same_instance: true };
+    const CLAIM: Claim = Claim {
+        sla: Sla(Duration::from_millis(100)),
+        held: true,
+        says_so: true,
+        stays: true,
+        same_instance: true,
+        in_order: true,
+    };
 
     /// Observations as letters: what was written is `abc`; `-` is no value, a capital letter another instance.
     fn shown(letters: &str) -> Vec<Shown> {
@@ -189,6 +199,7 @@ mod tests {
     #[case::only_asks(Saw { told_again: false, ..good() }, Verdict::Fail)]
     #[case::silent(Saw { said: vec![Said::Subscribed], ..good() }, Verdict::Fail)]
     #[case::unanswered(Saw { requests: vec![request(Err("refused"))], ..good() }, Verdict::Fail)]
+    #[case::an_older_answer(Saw { requests: vec![request(Ok("b")), request(Ok("a"))], ..good() }, Verdict::Fail)]
     #[case::not_asked(Saw { requests: Vec::new(), ..good() }, Verdict::Fail)]
     #[case::no_effect(Saw { early: true, ..good() }, Verdict::Error)]
     #[case::emptied_early(Saw { early: true, shown: shown("a-c"), ..good() }, Verdict::Fail)]
@@ -202,6 +213,7 @@ mod tests {
     #[case::may_say_nothing(Claim { says_so: false, ..CLAIM }, Saw { said: Vec::new(), ..good() })]
     #[case::may_be_away(Claim { stays: false, ..CLAIM }, Saw { requests: vec![request(Err("refused"))], ..good() })]
     #[case::may_be_another(Claim { same_instance: false, ..CLAIM }, Saw { shown: shown("aC"), ..good() })]
+    #[case::may_be_older(Claim { in_order: false, ..CLAIM }, Saw { requests: vec![request(Ok("b")), request(Ok("a"))], ..good() })]
     fn what_is_not_claimed_is_no_fault(#[case] claim: Claim, #[case] saw: Saw) {
         assert_eq!(judge(&claim, &saw).verdict, Verdict::Pass);
     }

@@ -277,7 +277,10 @@ impl Check for UnderFault {
             return Ok(Judgement::fail("the first value never arrived, so no rotation could"));
         };
         let deployed = way.deployment(app).identity();
-        let address = way.deployment(app).address.clone();
+        // A kubelet that starts anew calls its pods unready until it has probed them, and their Service sends them nothing:
+        // that is the cluster's, not the delivery's.
+        let asks = self.fault != Fault::NodeAway;
+        let address = way.deployment(app).address.clone().filter(|_| asks);
         if let Some(address) = &address {
             way.until_answered(address).await?;
         }
@@ -334,8 +337,14 @@ impl Check for UnderFault {
         ));
         way.record.notes.push(format!("the sidecar said: {}", names(&saw.said)));
         let same_instance = self.stays(way) && way.delivery_id.reach() == Reach::SameInstance;
-        let claim =
-            Claim { sla: way.sla, held: self.holds(), says_so: self.says_so, stays: self.stays(way), same_instance };
+        let claim = Claim {
+            sla: way.sla,
+            held: self.holds(),
+            says_so: self.says_so,
+            stays: asks && self.stays(way),
+            same_instance,
+            in_order: same_instance || !way.is_in_a_cluster(),
+        };
         way.stop_containers().await?;
         let seen = &way.deployment(app).observations.seen()[first..];
         // An instance that is replaced says so with the value that it had: no step back.

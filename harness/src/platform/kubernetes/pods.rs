@@ -34,6 +34,9 @@ const STUCK: [&str; 8] = [
     "RunContainerError",
 ];
 
+/// What a kubelet says while it waits for the API server to let it read a Secret, which mends itself.
+const WAITS: &str = "failed to sync secret cache";
+
 /// Where the lines of a container go.
 pub(super) struct Sink {
     /// Its name in the pod.
@@ -101,8 +104,9 @@ pub(super) fn trouble(pod: &Pod) -> Option<String> {
         let state = status.state.as_ref();
         if let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) {
             let reason = waiting.reason.as_deref().unwrap_or_default();
-            if STUCK.contains(&reason) {
-                return told(&what, reason, waiting.message.as_deref().unwrap_or_default());
+            let message = waiting.message.as_deref().unwrap_or_default();
+            if STUCK.contains(&reason) && !message.contains(WAITS) {
+                return told(&what, reason, message);
             }
         }
         if let Some(ended) = state.and_then(|state| state.terminated.as_ref()).filter(|ended| ended.exit_code != 0) {
