@@ -1,4 +1,4 @@
-//! The one kind of error that is the user's to mend. Everything else is an error of the suite.
+//! The kinds of error that are not the suite's: what the user can mend, and what the surroundings do not have.
 
 /// Input that cannot be used: where it stands, what is wrong with it, and what to do. Ends a command with exit code 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,3 +18,9 @@ impl BadInput {
         Self { place: place.into(), problem: problem.into(), remedy: remedy.into() }
     }
 }
+
+/// Something that a delivery takes is not there, and nobody promised that it would be: the cell is `not-run`, with this as
+/// its reason. It has to be told before anything is tried, since what was tried has another verdict.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Absent(pub String);

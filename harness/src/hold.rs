@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::candidate::api::PACE_LIMIT;
 use crate::cell::Cell;
 use crate::check::{self, Check};
+use crate::error::Absent;
 use crate::evidence::{Evidence, Record, SCHEMA, Summary, millis};
 use crate::redact::Redactor;
 use crate::run::{Owner, Run};
@@ -97,8 +98,11 @@ async fn drive(check: &dyn Check, way: &mut Way) -> Result<Judgement> {
     }
 }
 
-/// The suite or its surroundings broke: never the candidate's failure.
+/// The suite or its surroundings broke, or lack what the delivery takes: never the candidate's failure.
 fn broken(error: &anyhow::Error) -> Judgement {
+    if let Some(Absent(what)) = error.downcast_ref() {
+        return Judgement::not_run(what);
+    }
     Judgement::error(format!("{error:#}"))
 }
 

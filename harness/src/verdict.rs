@@ -82,6 +82,11 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// Nobody could hold the check, by `reason`.
+    pub fn not_run(reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::NotRun, reason: reason.into() }
+    }
+
     /// The assertion holds, because of `reason`.
     pub fn pass(reason: impl Into<String>) -> Self {
         Self { verdict: Verdict::Pass, reason: reason.into() }

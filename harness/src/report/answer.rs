@@ -69,13 +69,16 @@ impl Answered {
 }
 
 /// One candidate's answer to a question. A rotation has to reach the container under one delivery; all else has to hold
-/// under every delivery that was tried.
+/// under every delivery that was tried. What could not be tried, since something that it takes is not there, says nothing.
 pub(super) fn answer(question: Question, candidate: CandidateId, cells: &[Line]) -> Answered {
-    let answering: Vec<_> = cells
+    let (absent, answering): (Vec<_>, Vec<_>) = cells
         .iter()
         .filter(|line| line.cell.place.candidate == candidate)
         .filter(|line| check::by_id(&line.cell.check).is_some_and(|c| c.about().answers.contains(&question)))
-        .collect();
+        .partition(|line| line.is_absent());
+    if let Some(absent) = absent.first().filter(|_| answering.is_empty()) {
+        return Answered::nothing(absent.reason.clone());
+    }
     let mut by_delivery = BTreeMap::<DeliveryId, Vec<&Line>>::new();
     for line in answering {
         by_delivery.entry(line.cell.place.delivery).or_default().push(line);

@@ -83,6 +83,13 @@ pub struct Scorecard {
     pub cells: Vec<Line>,
 }
 
+impl Line {
+    /// Whether the cell itself found that what its delivery takes is not there. One that left no evidence tells nothing.
+    fn is_absent(&self) -> bool {
+        self.verdict == Verdict::NotRun && self.grade.is_some()
+    }
+}
+
 impl Scorecard {
     /// From the evidence of a run.
     pub fn new(run: &Run, evidence: &[Evidence]) -> Self {
@@ -127,7 +134,7 @@ impl Scorecard {
     /// The highest verdict of all cells; a cell without evidence counts as an error of the suite.
     pub fn verdict(&self) -> Verdict {
         let verdicts = self.cells.iter().map(|line| match line.verdict {
-            Verdict::NotRun => Verdict::Error,
+            Verdict::NotRun if !line.is_absent() => Verdict::Error,
             verdict => verdict,
         });
         verdicts.fold(Verdict::NotRun, Verdict::raise)

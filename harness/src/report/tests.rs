@@ -136,6 +136,8 @@ const CONTROL: (&str, DeliveryId, Verdict) = ("rotation.redeploy-only", Delivery
 #[case::an_error_is_no_failure(&[(PROPAGATES, DeliveryId::Reload, Verdict::Error), CONTROL], Answer::Error)]
 #[case::a_broken_control_decides(&[(PROPAGATES, DeliveryId::Reload, Verdict::Pass), ("rotation.redeploy-only", DeliveryId::Redeploy, Verdict::Fail)], Answer::Fail)]
 #[case::the_control_alone_answers_nothing(&[CONTROL], Answer::NotRun)]
+#[case::what_is_not_there_says_nothing(&[(PROPAGATES, DeliveryId::Reload, Verdict::Pass), (PROPAGATES, DeliveryId::NativeExec, Verdict::NotRun), CONTROL], Answer::Pass)]
+#[case::what_is_not_there_is_no_answer(&[(PROPAGATES, DeliveryId::NativeExec, Verdict::NotRun), CONTROL], Answer::NotRun)]
 #[case::a_gap_is_a_maybe(&[(PROPAGATES, DeliveryId::Reload, Verdict::NotSupported), CONTROL], Answer::Maybe)]
 fn a_rotation_has_to_arrive_under_one_delivery(#[case] told: &[(&str, DeliveryId, Verdict)], #[case] expected: Answer) {
     assert_eq!(answered(Question::Rotation, Grade::Live, told), expected);
@@ -146,6 +148,7 @@ fn a_rotation_has_to_arrive_under_one_delivery(#[case] told: &[(&str, DeliveryId
 #[case::one_of_two(&[("audit.reads-recorded", DeliveryId::Reload, Verdict::Pass), ("audit.reads-recorded", DeliveryId::Restart, Verdict::Fail)], Grade::Live, Answer::Fail)]
 #[case::gap(&[("audit.rotation-recorded", DeliveryId::Reload, Verdict::Pass), ("audit.reads-recorded", DeliveryId::Reload, Verdict::NotSupported)], Grade::Live, Answer::Maybe)]
 #[case::stand_in(&[("audit.reads-recorded", DeliveryId::Reload, Verdict::Pass)], Grade::StandIn, Answer::Works)]
+#[case::one_is_not_there(&[("audit.reads-recorded", DeliveryId::Reload, Verdict::Pass), ("audit.reads-recorded", DeliveryId::Restart, Verdict::NotRun)], Grade::Live, Answer::Pass)]
 #[case::nothing(&[], Grade::Live, Answer::NotRun)]
 fn everything_else_has_to_hold_under_every_delivery(
     #[case] told: &[(&str, DeliveryId, Verdict)],
@@ -172,6 +175,8 @@ fn a_part_of_the_cells_answers_no_question() {
 #[case::one_fails(&[Verdict::Pass, Verdict::Fail], Verdict::Fail)]
 #[case::one_errs(&[Verdict::Fail, Verdict::Error], Verdict::Error)]
 #[case::gaps_only(&[Verdict::NotSupported], Verdict::NotSupported)]
+#[case::one_is_not_there(&[Verdict::Pass, Verdict::NotRun], Verdict::Pass)]
+#[case::none_is_there(&[Verdict::NotRun], Verdict::NotRun)]
 fn the_run_is_as_good_as_its_worst_cell(#[case] verdicts: &[Verdict], #[case] expected: Verdict) {
     let checks = ["scope.isolated", "scope.same-name"];
     let held: Vec<_> = verdicts
