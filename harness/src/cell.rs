@@ -65,6 +65,12 @@ pub enum DeliveryId {
     NativeTemplate,
     /// The vendor's own agent starts the app with the values in its environment, and restarts it.
     NativeExec,
+    /// The External Secrets Operator writes the Secret that the app has in its environment, and Stakater's Reloader rolls it.
+    NativeEso,
+    /// A provider of the Secrets Store CSI driver mounts the values and keeps a Secret, and Stakater's Reloader rolls the app.
+    NativeCsi,
+    /// The vendor's own operator writes the Secret that the app has in its environment, and rolls it.
+    NativeOperator,
     /// As `reload`, laid out as the candidate's deploy template for a host that has Compose alone.
     Compose,
     /// Negative control: values are read once, at deploy time; only another deploy brings new ones.
@@ -85,13 +91,16 @@ pub enum Reach {
 
 impl DeliveryId {
     /// Every delivery, in the order of the reports.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Reload,
         Self::ReloadPoll,
         Self::ReloadWebhook,
         Self::Restart,
         Self::NativeTemplate,
         Self::NativeExec,
+        Self::NativeEso,
+        Self::NativeCsi,
+        Self::NativeOperator,
         Self::Compose,
         Self::Redeploy,
     ];
@@ -104,10 +113,21 @@ impl DeliveryId {
                 &[Self::Reload, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Compose, Self::Redeploy]
             }
             (_, PlatformId::Docker) => &[Self::Reload, Self::Restart, Self::Compose, Self::Redeploy],
-            (CandidateId::Vault, PlatformId::Kubernetes) => {
-                &[Self::Reload, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Redeploy]
+            (CandidateId::Vault, PlatformId::Kubernetes) => &[
+                Self::Reload,
+                Self::Restart,
+                Self::NativeTemplate,
+                Self::NativeExec,
+                Self::NativeEso,
+                Self::NativeCsi,
+                Self::Redeploy,
+            ],
+            (CandidateId::Doppler | CandidateId::Onepassword, PlatformId::Kubernetes) => {
+                &[Self::Reload, Self::Restart, Self::NativeEso, Self::NativeOperator, Self::Redeploy]
             }
-            (_, PlatformId::Kubernetes) => &[Self::Reload, Self::Restart, Self::Redeploy],
+            (CandidateId::Aws, PlatformId::Kubernetes) => {
+                &[Self::Reload, Self::Restart, Self::NativeEso, Self::NativeCsi, Self::Redeploy]
+            }
             (CandidateId::Vault, PlatformId::Process) => {
                 &[Self::Reload, Self::ReloadPoll, Self::Restart, Self::NativeTemplate, Self::NativeExec, Self::Redeploy]
             }
@@ -125,7 +145,9 @@ impl DeliveryId {
             Self::Reload | Self::ReloadPoll | Self::ReloadWebhook | Self::NativeTemplate | Self::Compose => {
                 Reach::SameInstance
             }
-            Self::Restart | Self::NativeExec => Reach::NewInstance,
+            Self::Restart | Self::NativeExec | Self::NativeEso | Self::NativeCsi | Self::NativeOperator => {
+                Reach::NewInstance
+            }
             Self::Redeploy => Reach::Nothing,
         }
     }
@@ -141,6 +163,9 @@ impl DeliveryId {
             | Self::Restart
             | Self::NativeTemplate
             | Self::NativeExec
+            | Self::NativeEso
+            | Self::NativeCsi
+            | Self::NativeOperator
             | Self::Compose
             | Self::Redeploy => &[],
         }

@@ -25,7 +25,7 @@ use crate::files::{PrivateFolder, write_private};
 use crate::observations::{Awaited, Values, digests};
 use crate::platform::docker::{DockerPlatform, Network};
 pub use crate::platform::kubernetes::Rights;
-use crate::platform::kubernetes::{Cluster, Namespace, NamespacePlatform, Outside};
+use crate::platform::kubernetes::{Namespace, NamespacePlatform, Outside};
 use crate::platform::process::ProcessPlatform;
 use crate::platform::{Exposure, Platform};
 use crate::random;
@@ -119,8 +119,11 @@ impl Way {
     /// Sets out: starts or reaches the backend of the cell. Nothing is provisioned yet.
     ///
     /// # Errors
-    /// The backend does not start, or the target cannot be used.
+    /// The backend does not start, or the target cannot be used; [`crate::error::Absent`] where the cluster lacks what the
+    /// delivery takes.
     pub async fn begin(run: &Run, cell: &Cell, sabotage: Sabotage) -> Result<Self> {
+        let targets = run.targets()?;
+        let cluster = cluster::find(cell.place, &targets).await?;
         let unique = random::hex(3)?;
         let folder = PrivateFolder::new(&run.id, run.owner, &unique)?;
         let logs = run.logs_folder().join(match &sabotage {
@@ -128,15 +131,10 @@ impl Way {
             _ => format!("sabotage.{}.{unique}", cell.file_stem()),
         });
         let redactor = Redactor::default();
-        let targets = run.targets()?;
         let (sla, patience) = sabotage.limits.unwrap_or((targets.sla, targets.patience));
         let network = match cell.place.platform {
             PlatformId::Process | PlatformId::Kubernetes => None,
             PlatformId::Docker => Some(Rc::new(Network::make(run, &unique).await?)),
-        };
-        let cluster = match cell.place.platform {
-            PlatformId::Process | PlatformId::Docker => None,
-            PlatformId::Kubernetes => Some(Cluster::reach().await?),
         };
         let lay = |name: &str| -> Result<Box<dyn Platform>> {
             let own = folder.path().join(name);
@@ -189,7 +187,7 @@ impl Way {
             platform,
             delivery: match (sabotage.delivery, &namespace, sabotage.namespaced) {
                 (Some(delivery), _, _) => delivery,
-                (None, None, _) => delivery::by_id(cell.place.delivery),
+                (None, None, _) => delivery::by_id(cell.place.delivery)?,
                 (None, Some(namespace), None) => delivery::kubernetes::by_id(namespace, cell.place.delivery)?,
                 (None, Some(namespace), Some(deploys)) => deploys(namespace),
             },

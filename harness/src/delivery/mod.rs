@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
 use probe::observation::Observation;
 use sidecar::config::TriggerConfig;
@@ -172,7 +172,7 @@ impl Deployment {
                 return Ok(());
             }
         }
-        anyhow::bail!("failed to see a delivery: the sidecar ended")
+        bail!("failed to see a delivery: the sidecar ended")
     }
 
     /// Why the trigger was lost, if it was: a sidecar without one asks again and again, and would pass for one that is told.
@@ -234,9 +234,12 @@ pub fn composed(templates: PathBuf) -> Box<dyn Delivery> {
     Box::new(compose::Compose(templates))
 }
 
-/// The delivery of this name.
-pub fn by_id(id: DeliveryId) -> Box<dyn Delivery> {
-    match id {
+/// The delivery of this name, outside of a cluster.
+///
+/// # Errors
+/// There is none outside of a cluster.
+pub fn by_id(id: DeliveryId) -> Result<Box<dyn Delivery>> {
+    Ok(match id {
         DeliveryId::Reload => Box::new(reload::Reload(Choice::Best)),
         DeliveryId::ReloadPoll => Box::new(reload::Reload(Choice::Only(Trigger::VersionPoll))),
         DeliveryId::ReloadWebhook => Box::new(reload::Reload(Choice::Only(Trigger::Webhook))),
@@ -244,5 +247,8 @@ pub fn by_id(id: DeliveryId) -> Box<dyn Delivery> {
         DeliveryId::NativeTemplate | DeliveryId::NativeExec => Box::new(native::Native(id)),
         DeliveryId::Compose => Box::new(compose::Compose::default()),
         DeliveryId::Redeploy => Box::new(redeploy::Redeploy),
-    }
+        DeliveryId::NativeEso | DeliveryId::NativeCsi | DeliveryId::NativeOperator => {
+            bail!("failed to deliver by {id}: there is no cluster")
+        }
+    })
 }

@@ -1,4 +1,4 @@
-//! What a check asks of the cluster that its cell is in.
+//! The cluster that a cell is in, and what a check asks of it.
 
 use std::rc::Rc;
 
@@ -7,9 +7,24 @@ use tokio::time::Instant;
 
 use super::{App, Container, HELLO, Way};
 use crate::candidate::PROBED_NAME;
-use crate::delivery::kubernetes::controller;
+use crate::cell::{Place, PlatformId};
+use crate::delivery::kubernetes::{controller, look};
 use crate::load::Load;
-use crate::platform::kubernetes::{Namespace, Rights};
+use crate::platform::kubernetes::{Cluster, Namespace, Rights};
+use crate::target::Targets;
+
+/// The cluster of a place, if it is in one, with all that the place's delivery takes.
+///
+/// # Errors
+/// The cluster cannot be used; [`crate::error::Absent`] where it lacks something, which a few calls have told.
+pub(super) async fn find(place: Place, targets: &Targets) -> Result<Option<Cluster>> {
+    if place.platform != PlatformId::Kubernetes {
+        return Ok(None);
+    }
+    let cluster = Cluster::reach().await?;
+    look(&cluster, place, targets).await?;
+    Ok(Some(cluster))
+}
 
 impl Way {
     /// Whether the cell is in a cluster.

@@ -1,6 +1,7 @@
 //! The deliveries on `kubernetes`: each one pod template, as an operator would write it.
 
 mod native;
+mod operator;
 mod redeploy;
 mod reload;
 mod rollout;
@@ -10,6 +11,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 
+pub use self::operator::look;
 use super::{Choice, Delivery, Scene};
 use crate::candidate::Trigger;
 use crate::cell::DeliveryId;
@@ -29,6 +31,9 @@ pub fn by_id(namespace: &Rc<Namespace>, id: DeliveryId) -> Result<Box<dyn Delive
         DeliveryId::ReloadWebhook => Box::new(reload::Reload(namespace, Choice::Only(Trigger::Webhook))),
         DeliveryId::Restart => Box::new(rollout::Rollout(namespace)),
         DeliveryId::NativeTemplate | DeliveryId::NativeExec => Box::new(native::Native(namespace, id)),
+        DeliveryId::NativeEso | DeliveryId::NativeCsi | DeliveryId::NativeOperator => {
+            Box::new(operator::ByOperator(namespace, id))
+        }
         DeliveryId::Redeploy => Box::new(redeploy::Redeploy(namespace)),
         DeliveryId::Compose => bail!("failed to deliver by {id}: a cluster has no Compose"),
     })

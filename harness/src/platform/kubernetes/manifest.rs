@@ -48,6 +48,8 @@ pub struct Plan {
     pub env_from: Option<(String, Vec<String>)>,
     /// Annotations of the pod template.
     pub annotations: BTreeMap<String, String>,
+    /// Annotations of the Deployment itself.
+    pub marks: BTreeMap<String, String>,
 }
 
 /// The name of a workload's container: the part after the dot of `app.probe`.
@@ -132,8 +134,10 @@ pub(super) fn deployment(labels: &Labels, folder: &Path, plan: &Plan, images: &[
         "containers": containers,
         "volumes": volumes,
     });
+    let mut metadata = labels.metadata(&plan.name);
+    metadata["annotations"] = json!(plan.marks);
     let deployment = json!({
-        "metadata": labels.metadata(&plan.name),
+        "metadata": metadata,
         "spec": {
             "replicas": 1,
             "selector": { "matchLabels": pod_labels },

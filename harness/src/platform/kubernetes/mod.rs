@@ -5,6 +5,7 @@
 //! as the candidates are.
 
 mod cluster;
+mod custom;
 mod faults;
 mod images;
 mod inspect;
@@ -21,6 +22,7 @@ mod source;
 pub use self::cluster::{
     CONTEXT, Choice, Cluster, HOST, KEEP, LOAD, PRODUCTION, REGISTRY, chosen, images_from, reason,
 };
+pub use self::custom::Kind;
 pub use self::faults::has_own;
 pub use self::images::write_all;
 pub use self::inspect::Rights;

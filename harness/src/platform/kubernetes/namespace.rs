@@ -41,7 +41,7 @@ pub struct Namespace {
     /// The namespace's name.
     pub name: String,
     uid: String,
-    labels: Labels,
+    pub(super) labels: Labels,
     tools: Tools,
     folder: PathBuf,
     log: Log,
