@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{EXPOSED, Scorecard, exposed_in_words, took_in_words, totals, triggers};
+use super::{ABSENT, EXPOSED, Scorecard, absent_in_words, exposed_in_words, took_in_words, totals, triggers};
 use crate::cell::CandidateId;
 
 /// The scorecard as a Markdown page.
@@ -50,8 +50,16 @@ fn write_page(page: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
         }
         writeln!(page)?;
     }
+    let absent = absent_in_words(scorecard);
+    if !absent.is_empty() {
+        writeln!(page, "## Not run\n\n{ABSENT}:\n")?;
+        for line in absent {
+            writeln!(page, "- {line}")?;
+        }
+        writeln!(page)?;
+    }
     let header = ["check", "candidate", "platform", "delivery", "verdict", "grade", "median", "longest", "reason"];
-    let rows = scorecard.cells.iter().map(|line| {
+    let rows = scorecard.cells.iter().filter(|line| !line.is_absent()).map(|line| {
         let place = line.cell.place;
         let ms = |pick: fn(&crate::evidence::Summary) -> f64| {
             line.latency.as_ref().map_or_else(String::new, |summary| format!("{:.1} ms", pick(summary)))

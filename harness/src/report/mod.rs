@@ -181,6 +181,26 @@ fn totals(scorecard: &Scorecard) -> String {
     counts.collect::<Vec<_>>().join(", ")
 }
 
+/// What is not there, though deliveries take it: a line for each of them, and not for each of its cells.
+fn absent_in_words(scorecard: &Scorecard) -> Vec<String> {
+    let mut absent = BTreeMap::<_, (BTreeSet<CandidateId>, usize)>::new();
+    for line in scorecard.cells.iter().filter(|line| line.is_absent()) {
+        let place = line.cell.place;
+        let (candidates, cells) = absent.entry((place.delivery, place.platform, &line.reason)).or_default();
+        candidates.insert(place.candidate);
+        *cells += 1;
+    }
+    let words = absent.into_iter().map(|((delivery, platform, reason), (candidates, cells))| {
+        let candidates: Vec<_> = candidates.iter().map(ToString::to_string).collect();
+        let cells = if cells == 1 { "1 cell".to_owned() } else { format!("{cells} cells") };
+        format!("{delivery} on {platform}, {cells} of {}: {reason}", candidates.join(", "))
+    });
+    words.collect()
+}
+
+/// What is said above such lines.
+const ABSENT: &str = "Not run, since something that the delivery takes is not there";
+
 /// Where a platform itself shows values, a line for each place.
 fn exposed_in_words(scorecard: &Scorecard) -> impl Iterator<Item = String> {
     scorecard

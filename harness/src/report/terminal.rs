@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{Answer, EXPOSED, Scorecard, exposed_in_words, took_in_words, totals, triggers};
+use super::{ABSENT, Answer, EXPOSED, Scorecard, absent_in_words, exposed_in_words, took_in_words, totals, triggers};
 use crate::cell::CandidateId;
 use crate::verdict::Verdict;
 
@@ -22,10 +22,12 @@ pub fn terminal(scorecard: &Scorecard) -> String {
 }
 
 fn cells(text: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
-    let widest = |width: fn(&super::Line) -> usize| scorecard.cells.iter().map(width).max().unwrap_or(0);
+    // Of those, one line a delivery says enough.
+    let held = || scorecard.cells.iter().filter(|line| !line.is_absent());
+    let widest = |width: fn(&super::Line) -> usize| held().map(width).max().unwrap_or(0);
     let check = widest(|line| line.cell.check.len());
     let place = widest(|line| line.cell.place.to_string().len());
-    for line in &scorecard.cells {
+    for line in held() {
         let style = verdict_style(line.verdict);
         let grade = line.grade.map_or_else(|| "-".to_owned(), |grade| grade.to_string());
         writeln!(
@@ -36,6 +38,16 @@ fn cells(text: &mut String, scorecard: &Scorecard) -> std::fmt::Result {
             line.cell.place.to_string(),
             line.reason,
         )?;
+    }
+    writeln!(text)?;
+    let absent = absent_in_words(scorecard);
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let style = verdict_style(Verdict::NotRun);
+    writeln!(text, "{style}{ABSENT}{style:#}:")?;
+    for line in absent {
+        writeln!(text, " {line}")?;
     }
     writeln!(text)
 }

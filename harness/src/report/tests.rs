@@ -113,6 +113,45 @@ fn the_scorecard_in_json_reads_back() {
     assert_eq!(serde_json::from_str::<Scorecard>(&json).unwrap(), scorecard);
 }
 
+/// What is missing is said once, whatever number of cells would have taken it; `not-run` for want of evidence stays a cell's.
+#[test]
+fn what_is_not_there_is_said_once_for_each_delivery() {
+    let in_cluster =
+        |check: &str, candidate, delivery| Cell::new(check, Place::new(candidate, PlatformId::Kubernetes, delivery));
+    let absent = |check, candidate, delivery, reason: &str| {
+        evidence(in_cluster(check, candidate, delivery), Grade::StandIn, Judgement::not_run(reason))
+    };
+    let eso = "the External Secrets Operator is not in the cluster";
+    let held = [
+        absent(PROPAGATES, CandidateId::Vault, DeliveryId::NativeEso, eso),
+        absent("rotation.burst", CandidateId::Vault, DeliveryId::NativeEso, eso),
+        absent(PROPAGATES, CandidateId::Aws, DeliveryId::NativeEso, eso),
+        absent(
+            PROPAGATES,
+            CandidateId::Doppler,
+            DeliveryId::NativeOperator,
+            "the Doppler operator is not in the cluster",
+        ),
+        evidence(
+            in_cluster(PROPAGATES, CandidateId::Vault, DeliveryId::Reload),
+            Grade::SelfHosted,
+            Judgement::pass("10 arrived"),
+        ),
+    ];
+    let mut cells: Vec<_> = held.iter().map(|evidence| evidence.cell.clone()).collect();
+    cells.push(in_cluster("rotation.burst", CandidateId::Vault, DeliveryId::Reload));
+    let scorecard = Scorecard::judge(&run(cells), &held, false);
+    insta::assert_snapshot!(absent_in_words(&scorecard).join("\n"), @r"
+    native-eso on kubernetes, 3 cells of vault, aws: the External Secrets Operator is not in the cluster
+    native-operator on kubernetes, 1 cell of doppler: the Doppler operator is not in the cluster
+    ");
+    let text = anstream::adapter::strip_str(&terminal(&scorecard)).to_string();
+    for page in [text, markdown(&scorecard)] {
+        assert_eq!(page.matches("native-eso").count(), 1, "{page}");
+        assert!(page.contains(ABSENT) && page.contains("it left no evidence"), "{page}");
+    }
+}
+
 fn answered(question: Question, grade: Grade, told: &[(&str, DeliveryId, Verdict)]) -> Answer {
     let held: Vec<_> = told
         .iter()
