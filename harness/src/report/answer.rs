@@ -1,6 +1,6 @@
 //! What the cells of a run say about each question.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -76,8 +76,9 @@ pub(super) fn answer(question: Question, candidate: CandidateId, cells: &[Line])
         .filter(|line| line.cell.place.candidate == candidate)
         .filter(|line| check::by_id(&line.cell.check).is_some_and(|c| c.about().answers.contains(&question)))
         .partition(|line| line.is_absent());
-    if let Some(absent) = absent.first().filter(|_| answering.is_empty()) {
-        return Answered::nothing(absent.reason.clone());
+    if !absent.is_empty() && answering.is_empty() {
+        let deliveries: BTreeSet<_> = absent.iter().map(|line| line.cell.place.delivery).collect();
+        return Answered::nothing(format!("what is asked for is not there: {}", names(deliveries.into_iter())));
     }
     let mut by_delivery = BTreeMap::<DeliveryId, Vec<&Line>>::new();
     for line in answering {

@@ -153,7 +153,9 @@ impl ByOperator {
     ) -> Result<BTreeMap<String, String>> {
         let secrets = self.0.api::<Secret>();
         let what = format!("{} to write {secret} with {}", operator.title, names.join(", "));
-        until(&what, deadline.saturating_duration_since(Instant::now()), async || {
+        // Whole seconds: the limit stands in the error.
+        let limit = Duration::from_secs(deadline.saturating_duration_since(Instant::now()).as_secs());
+        until(&what, limit, async || {
             let found = secrets.get_opt(secret).await;
             let found = found.map_err(|error| anyhow!("failed to look at {secret}: {}", reason(&error)))?;
             let complete = found.filter(|found| {
