@@ -189,7 +189,7 @@ impl Way {
             platform,
             delivery: match (sabotage.delivery, &namespace, sabotage.namespaced) {
                 (Some(delivery), _, _) => delivery,
-                (None, None, _) => delivery::by_id(cell.place.delivery),
+                (None, None, _) => delivery::by_id(cell.place.delivery)?,
                 (None, Some(namespace), None) => delivery::kubernetes::by_id(namespace, cell.place.delivery)?,
                 (None, Some(namespace), Some(deploys)) => deploys(namespace),
             },

@@ -35,9 +35,9 @@ pub(super) enum Saboteur {
 impl Saboteur {
     pub(super) fn delivery(self) -> Box<dyn Delivery> {
         match self {
-            Self::Reload => by_id(DeliveryId::Reload),
-            Self::Restart => by_id(DeliveryId::Restart),
-            Self::Redeploy => by_id(DeliveryId::Redeploy),
+            Self::Reload => by_id(DeliveryId::Reload).unwrap(),
+            Self::Restart => by_id(DeliveryId::Restart).unwrap(),
+            Self::Redeploy => by_id(DeliveryId::Redeploy).unwrap(),
             Self::AnswersFromBefore | Self::AnswersNobody => Box::new(Misdirected(self)),
             Self::LeaksToInspection => Box::new(Exposing),
             Self::LeaksToLog | Self::LeaksToArguments | Self::LeaksToFile => Box::new(Leaky(self)),
@@ -51,11 +51,11 @@ struct Misdirected(Saboteur);
 #[async_trait(?Send)]
 impl Delivery for Misdirected {
     async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
-        let mut deployment = by_id(DeliveryId::Restart).deploy(scene).await?;
+        let mut deployment = by_id(DeliveryId::Restart)?.deploy(scene).await?;
         // Nothing listens on port 1 of the loopback address.
         deployment.address = Some("http://127.0.0.1:1".into());
         if matches!(self.0, Saboteur::AnswersFromBefore) {
-            let mut before = by_id(DeliveryId::Redeploy).deploy(scene).await?;
+            let mut before = by_id(DeliveryId::Redeploy)?.deploy(scene).await?;
             let deadline = scene.deadline;
             if let Awaited::Seen(index) = before.observations.wait(0, deadline, |_| true).await {
                 let address = before.observations.seen()[index].observation.address.clone();
@@ -95,7 +95,7 @@ impl Delivery for Leaky {
         let mut helper: Box<dyn Member> = scene.platform.start(helper).await?;
         // What it does is done when it has said so.
         helper.out().recv().await;
-        let mut deployment = by_id(DeliveryId::Redeploy).deploy(scene).await?;
+        let mut deployment = by_id(DeliveryId::Redeploy)?.deploy(scene).await?;
         deployment.accompany(helper);
         Ok(deployment)
     }
@@ -115,7 +115,7 @@ impl Delivery for Exposing {
             ..Workload::default()
         };
         let helper = scene.platform.start(helper).await?;
-        let mut deployment = by_id(DeliveryId::Reload).deploy(scene).await?;
+        let mut deployment = by_id(DeliveryId::Reload)?.deploy(scene).await?;
         deployment.accompany(helper);
         Ok(deployment)
     }

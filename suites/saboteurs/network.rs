@@ -67,7 +67,7 @@ struct CutOff;
 #[async_trait(?Send)]
 impl Delivery for CutOff {
     async fn deploy(&self, scene: &mut Scene<'_>) -> Result<Deployment> {
-        let deployment = by_id(DeliveryId::Reload).deploy(scene).await?;
+        let deployment = by_id(DeliveryId::Reload)?.deploy(scene).await?;
         for file in &deployment.secret_files {
             // The app's process id is gone, so nobody can be signalled.
             std::fs::remove_file(file.with_extension("pid"))?;
@@ -92,7 +92,7 @@ impl Delivery for NoHost {
             key_file: scene.key_file,
             deadline: scene.deadline,
         };
-        by_id(DeliveryId::Reload).deploy(&mut unkept).await
+        by_id(DeliveryId::Reload)?.deploy(&mut unkept).await
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
 use probe::observation::Observation;
 use sidecar::config::TriggerConfig;
@@ -235,14 +235,20 @@ pub fn composed(templates: PathBuf) -> Box<dyn Delivery> {
 }
 
 /// The delivery of this name.
-pub fn by_id(id: DeliveryId) -> Box<dyn Delivery> {
-    match id {
+///
+/// # Errors
+/// There is none outside of a cluster.
+pub fn by_id(id: DeliveryId) -> Result<Box<dyn Delivery>> {
+    Ok(match id {
         DeliveryId::Reload => Box::new(reload::Reload(Choice::Best)),
         DeliveryId::ReloadPoll => Box::new(reload::Reload(Choice::Only(Trigger::VersionPoll))),
         DeliveryId::ReloadWebhook => Box::new(reload::Reload(Choice::Only(Trigger::Webhook))),
+        DeliveryId::ReloadServiceAccount => {
+            bail!("failed to deliver by {id}: there are service accounts in clusters alone")
+        }
         DeliveryId::Restart => Box::new(restart::Restart),
         DeliveryId::NativeTemplate | DeliveryId::NativeExec => Box::new(native::Native(id)),
         DeliveryId::Compose => Box::new(compose::Compose::default()),
         DeliveryId::Redeploy => Box::new(redeploy::Redeploy),
-    }
+    })
 }

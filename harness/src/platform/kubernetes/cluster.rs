@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
+use pem::Pem;
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
 use super::source::{CLUSTER, Source};
@@ -177,10 +179,16 @@ impl Cluster {
     ///
     /// # Errors
     /// No client can be made.
-    pub fn with_token(&self, token: String) -> Result<Client> {
+    pub fn with_token(&self, token: SecretString) -> Result<Client> {
         let mut config = self.config.clone();
-        config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..Default::default() };
+        config.auth_info = kube::config::AuthInfo { token: Some(token), ..Default::default() };
         Client::try_from(config).context("failed to make a client for a service account")
+    }
+
+    /// The authorities that its API server's certificate is signed by, as PEM; empty where they are public ones.
+    pub(super) fn authorities(&self) -> String {
+        let certificates = self.config.root_cert.iter().flatten();
+        certificates.map(|der| pem::encode(&Pem::new("CERTIFICATE", der.clone()))).collect()
     }
 
     /// The labels of namespaces and nodes as far as they may be read, each with where it stands.

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod faults;
+mod identity;
 mod images;
 mod inspect;
 mod k3s;
@@ -22,6 +23,7 @@ pub use self::cluster::{
     CONTEXT, Choice, Cluster, HOST, KEEP, LOAD, PRODUCTION, REGISTRY, chosen, images_from, reason,
 };
 pub use self::faults::has_own;
+pub use self::identity::Token;
 pub use self::images::write_all;
 pub use self::inspect::Rights;
 pub use self::manifest::{LINGER_MS, PORT, Plan, container_name};
