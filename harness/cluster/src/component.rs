@@ -14,7 +14,7 @@ use crate::record::{Record, write_private};
 use crate::{cgroup, namespace};
 
 /// The image of the first process of each pod.
-pub(crate) const PAUSE_IMAGE: &str = "conformance.local/pause:1";
+pub const PAUSE_IMAGE: &str = "conformance.local/pause:1";
 
 /// Where containerd listens: its own default, in a `/run` that is the cluster's own.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";

@@ -5,20 +5,26 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
-use cluster::{Cluster as Scratch, Component};
+use cluster::{Cluster as Scratch, Component, PAUSE_IMAGE};
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use serde_json::json;
 
-use super::NamespacePlatform;
 use super::cluster::{KUBECONFIG, variable};
+use super::member::is_complete;
+use super::{NamespacePlatform, failed};
 use crate::fault::{Fault, Faults};
 use crate::ready;
 
 /// How long a component may take to be back on a machine in trouble.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// The name of the Deployment that shows whether the cluster works again.
+const CANARY: &str = "canary";
 
 /// The cluster of our own that the chosen kubeconfig is of, if it is one.
 fn own_cluster() -> Option<Scratch> {
@@ -45,7 +51,43 @@ impl NamespacePlatform {
             let found = nodes.list(&ListParams::default()).await.into_iter().flatten();
             Ok(found.last().filter(|node| is_ready(node, started)).map(drop))
         })
-        .await
+        .await?;
+        self.until_rolls().await
+    }
+
+    /// Waits until a Deployment of nothing is available. Controllers, scheduler and kubelet each look for an API server that
+    /// was away when they please, up to ten seconds later, and that is no delivery's time.
+    async fn until_rolls(&self) -> Result<()> {
+        let labels = json!({ "conformance.app": CANARY });
+        let container = json!({
+            "name": CANARY,
+            "image": PAUSE_IMAGE,
+            "imagePullPolicy": "Never",
+            "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+        });
+        let pod = json!({
+            "containers": [container],
+            "automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": { "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": { "type": "RuntimeDefault" } },
+        });
+        let deployment = json!({
+            "metadata": { "name": CANARY },
+            "spec": {
+                "selector": { "matchLabels": labels },
+                "template": { "metadata": { "labels": labels }, "spec": pod },
+            },
+        });
+        let deployments = self.namespace.api::<Deployment>();
+        let made = deployments.create(&PostParams::default(), &serde_json::from_value(deployment)?).await;
+        made.map_err(|error| failed("make a Deployment", &error))?;
+        ready::until("a Deployment", LIMIT, async || {
+            let found = deployments.get(CANARY).await.ok();
+            Ok(found.filter(is_complete).map(drop))
+        })
+        .await?;
+        let removed = deployments.delete(CANARY, &DeleteParams::background()).await;
+        removed.map(drop).map_err(|error| failed("remove a Deployment", &error))
     }
 
     /// Starts what a cell that broke off has left away: others need it, too.
