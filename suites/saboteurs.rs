@@ -21,7 +21,7 @@ use rstest::rstest;
 
 use self::backend::Tamper;
 use self::cluster::Defect;
-pub(crate) use self::cluster::Limit;
+pub(crate) use self::cluster::{Limit, own_cluster, schedulable};
 use self::delivery::Saboteur;
 use crate::{vault, vault_docker, vault_kubernetes};
 

@@ -68,7 +68,9 @@ fn every_credential_of_the_config_is_granted_by_its_template(#[case] candidate: 
     let project = template.written().unwrap();
     let binds = |service: &str| project.services[service].container.mounts.clone();
     let named: toml::Table = toml::from_str(&text).unwrap();
-    let parts = ["source", "trigger"].into_iter().filter_map(|part| named[part].as_table());
+    let (source, trigger) = (named["source"].as_table().unwrap(), named["trigger"].as_table().unwrap());
+    let login = source.get("login").and_then(toml::Value::as_table);
+    let parts = [source, trigger].into_iter().chain(login);
     let files: BTreeSet<&str> =
         parts.flatten().filter(|(field, _)| field.ends_with("_file")).filter_map(|(_, file)| file.as_str()).collect();
     for service in ["init", "sidecar"] {

@@ -59,6 +59,8 @@ pub enum DeliveryId {
     ReloadPoll,
     /// As `reload`, but the sidecar learns of a rotation by the vendor's signed webhook.
     ReloadWebhook,
+    /// As `reload` in a cluster, but the sidecar is let in as the pod's service account and has no credentials.
+    ReloadServiceAccount,
     /// The sidecar starts a new instance, waits until it is ready and drains the old one.
     Restart,
     /// The vendor's own agent renders the env file and signals the app.
@@ -91,10 +93,11 @@ pub enum Reach {
 
 impl DeliveryId {
     /// Every delivery, in the order of the reports.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Reload,
         Self::ReloadPoll,
         Self::ReloadWebhook,
+        Self::ReloadServiceAccount,
         Self::Restart,
         Self::NativeTemplate,
         Self::NativeExec,
@@ -115,6 +118,7 @@ impl DeliveryId {
             (_, PlatformId::Docker) => &[Self::Reload, Self::Restart, Self::Compose, Self::Redeploy],
             (CandidateId::Vault, PlatformId::Kubernetes) => &[
                 Self::Reload,
+                Self::ReloadServiceAccount,
                 Self::Restart,
                 Self::NativeTemplate,
                 Self::NativeExec,
@@ -142,9 +146,12 @@ impl DeliveryId {
     /// What a rotation does to the instances of the probe.
     pub fn reach(self) -> Reach {
         match self {
-            Self::Reload | Self::ReloadPoll | Self::ReloadWebhook | Self::NativeTemplate | Self::Compose => {
-                Reach::SameInstance
-            }
+            Self::Reload
+            | Self::ReloadPoll
+            | Self::ReloadWebhook
+            | Self::ReloadServiceAccount
+            | Self::NativeTemplate
+            | Self::Compose => Reach::SameInstance,
             Self::Restart | Self::NativeExec | Self::NativeEso | Self::NativeCsi | Self::NativeOperator => {
                 Reach::NewInstance
             }
@@ -158,6 +165,7 @@ impl DeliveryId {
     pub fn needs(self) -> &'static [Capability] {
         match self {
             Self::ReloadWebhook => &[Capability::Webhook],
+            Self::ReloadServiceAccount => &[Capability::ServiceAccounts],
             Self::Reload
             | Self::ReloadPoll
             | Self::Restart

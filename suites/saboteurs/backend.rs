@@ -8,7 +8,8 @@ use anyhow::Result;
 use async_trait::async_trait;
 use harness::candidate::PROBED_NAME;
 use harness::candidate::{
-    Access, Action, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, Reader, Trigger, Written,
+    Access, Account, Action, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, Reader, Reviewer,
+    Trigger, Written,
 };
 use harness::cell::Environment;
 use harness::observations::Values;
@@ -197,6 +198,15 @@ impl Candidate for Tampered {
 
     fn source(&self, reader: &Reader) -> Result<sidecar::config::SourceConfig> {
         self.inner.source(reader)
+    }
+
+    async fn source_by_account(
+        &mut self,
+        reader: &Reader,
+        reviewer: &Reviewer,
+        account: &Account,
+    ) -> Result<sidecar::config::SourceConfig> {
+        self.inner.source_by_account(reader, reviewer, account).await
     }
 
     fn triggers(&self) -> Vec<Trigger> {

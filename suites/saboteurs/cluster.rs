@@ -1,18 +1,23 @@
 //! A delivery that leaves something in the cluster which should not be there.
 
+use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use async_trait::async_trait;
+use cluster::{Cluster as Scratch, Component};
 use harness::cell::DeliveryId;
 use harness::delivery::kubernetes::by_id;
 use harness::delivery::{Delivery, Deployment, Scene};
 use harness::platform::kubernetes::Namespace;
+use harness::ready;
 use harness::way::Deploys;
 use k8s_openapi::api::apps::v1::Deployment as Object;
-use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
+use k8s_openapi::api::core::v1::{LimitRange, Node, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -83,13 +88,19 @@ impl Delivery for Defective {
     }
 }
 
-/// What is put into the namespace before anything is deployed there.
+/// What is wrong with the cluster before anything is deployed there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
-    /// No pod at all.
+    /// The namespace takes no pod at all.
     Quota,
-    /// Less memory than any container asks for.
+    /// It takes less memory than any container asks for.
     Memory,
+    /// Its default service account is not there.
+    NoDefaultAccount,
+    /// No node takes pods. Whoever asks for this mends it.
+    NoNode,
+    /// The API server has ended. Whoever asks for this mends it.
+    NoApiServer,
 }
 
 impl Limit {
@@ -102,6 +113,23 @@ impl Limit {
             })
         })
     }
+}
+
+/// The cluster of our own that the tests run in.
+pub(crate) fn own_cluster() -> Result<Scratch> {
+    let kubeconfig = std::env::var("KUBECONFIG").context("failed to find KUBECONFIG: cargo conformance cluster up")?;
+    Scratch::open(Path::new(&kubeconfig).parent().context("failed to find the cluster's folder")?)
+}
+
+/// Whether nodes take pods from now on.
+pub(crate) async fn schedulable(client: &kube::Client, yes: bool) -> Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    for node in nodes.list(&ListParams::default()).await? {
+        let name = node.metadata.name.context("failed to name a node")?;
+        let patch = json!({ "spec": { "unschedulable": !yes } });
+        nodes.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    }
+    Ok(())
 }
 
 struct Limited {
@@ -125,6 +153,16 @@ impl Delivery for Limited {
                 let range = json!({ "metadata": { "name": "little" }, "spec": { "limits": [limit] } });
                 self.namespace.api::<LimitRange>().create(&parameters, &serde_json::from_value(range)?).await?;
             }
+            Limit::NoDefaultAccount => {
+                // A controller makes one for each namespace, by and by; it would make another at once.
+                let accounts = self.namespace.api::<ServiceAccount>();
+                ready::until("the default service account", Duration::from_secs(20), async || {
+                    Ok(accounts.delete("default", &DeleteParams::default()).await.ok().map(drop))
+                })
+                .await?;
+            }
+            Limit::NoNode => schedulable(&self.namespace.cluster.client, false).await?,
+            Limit::NoApiServer => own_cluster()?.stop(Component::KubeApiserver)?,
         }
         self.delivery.deploy(scene).await
     }

@@ -14,7 +14,7 @@ use crate::record::{Record, write_private};
 use crate::{cgroup, namespace};
 
 /// The image of the first process of each pod.
-pub(crate) const PAUSE_IMAGE: &str = "conformance.local/pause:1";
+pub const PAUSE_IMAGE: &str = "conformance.local/pause:1";
 
 /// Where containerd listens: its own default, in a `/run` that is the cluster's own.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -240,6 +240,11 @@ state = "/run/containerd"
         // At the default of ten seconds the node of 1.20 is ready ten seconds later.
         "nodeStatusUpdateFrequency": "1s",
         "nodeStatusReportFrequency": "1s",
+        // The defaults since 1.27; with five a second, those of 1.20, starting pods wait for each other's status.
+        "kubeAPIQPS": 50,
+        "kubeAPIBurst": 100,
+        "eventRecordQPS": 50,
+        "eventBurst": 100,
         "resolvConf": folder.join("resolv.conf"),
         // A disk that is nearly full must not evict a test.
         "imageGCHighThresholdPercent": 100,

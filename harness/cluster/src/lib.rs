@@ -32,7 +32,7 @@ mod up;
 
 pub use binaries::{ASSETS, BUILT, Binaries, Version};
 pub use cluster::Cluster;
-pub use component::Component;
+pub use component::{Component, PAUSE_IMAGE};
 pub use down::{down, reap};
 pub use error::Unusable;
 pub use image::ImageTar;

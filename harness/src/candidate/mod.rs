@@ -18,8 +18,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use jiff::Timestamp;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use sidecar::config::PushConfig;
+use sidecar::config::{PushConfig, SourceConfig};
 use tokio::time::Instant;
 
 use crate::cell::{CandidateId, DeliveryId, Environment};
@@ -55,6 +56,8 @@ pub enum Capability {
     OwnServers,
     /// Its servers, once stopped, can be started again with their state.
     KeepsState,
+    /// It lets in service accounts of the cell's cluster.
+    ServiceAccounts,
 }
 
 /// The gap where somebody else runs the servers: reason and source.
@@ -118,6 +121,29 @@ impl Reader {
     fn subscription(&self, push: &PushConfig) -> Result<PushConfig> {
         Ok(PushConfig { notifier: push.notifier.clone(), token_file: self.copy(&push.token_file, "subscribe.token")? })
     }
+}
+
+/// What a backend takes to have a Kubernetes API server review the tokens of service accounts.
+pub struct Reviewer {
+    /// Where the API server is.
+    pub server: String,
+    /// The authorities that its certificate is signed by, as PEM; empty where they are public ones.
+    pub ca: String,
+    /// A token that may ask for reviews.
+    pub token: SecretString,
+}
+
+/// The service account of a container.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Whom its tokens are for.
+    pub audience: String,
+    /// Where the container finds its token.
+    pub token_file: PathBuf,
 }
 
 /// A write that the backend acknowledged.
@@ -334,13 +360,18 @@ pub trait Candidate {
     }
 
     /// The audit log's fingerprint of a value, where it has fingerprints.
-    async fn fingerprint(&self, value: &secrecy::SecretString) -> Result<Option<String>>;
+    async fn fingerprint(&self, value: &SecretString) -> Result<Option<String>>;
 
     /// The identity under which rotations stand in the audit log.
     fn rotator(&self) -> &'static str;
 
     /// Where a sidecar with this identity reads.
-    fn source(&self, reader: &Reader) -> Result<sidecar::config::SourceConfig>;
+    fn source(&self, reader: &Reader) -> Result<SourceConfig>;
+
+    /// Where a sidecar reads that is let in as a Kubernetes service account, to what this identity may read.
+    async fn source_by_account(&mut self, _: &Reader, _: &Reviewer, account: &Account) -> Result<SourceConfig> {
+        anyhow::bail!("failed to let the service account {} in: this candidate knows none", account.name)
+    }
 
     /// The triggers that this backend, as it is set up, really has: the best first, at least one.
     fn triggers(&self) -> Vec<Trigger>;

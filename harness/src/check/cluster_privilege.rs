@@ -17,7 +17,10 @@ const ABOUT: About = About {
     id: "cluster.least-privilege",
     sentence: "What the service accounts of app and delivery may do is what is declared, and no more",
     answers: &[Question::Isolation],
-    spread: Spread::On(PlatformId::Kubernetes, &[DeliveryId::Reload, DeliveryId::Restart]),
+    spread: Spread::On(
+        PlatformId::Kubernetes,
+        &[DeliveryId::Reload, DeliveryId::ReloadServiceAccount, DeliveryId::Restart],
+    ),
     needs: &[],
 };
 

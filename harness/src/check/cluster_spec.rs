@@ -17,7 +17,10 @@ const ABOUT: About = About {
     sentence: "No value stands in any object of the namespace but in the data of a Secret: not in specs, events, annotations, \
                managed fields",
     answers: &[Question::Hygiene],
-    spread: Spread::On(PlatformId::Kubernetes, &[DeliveryId::Reload, DeliveryId::Restart, DeliveryId::Redeploy]),
+    spread: Spread::On(
+        PlatformId::Kubernetes,
+        &[DeliveryId::Reload, DeliveryId::ReloadServiceAccount, DeliveryId::Restart, DeliveryId::Redeploy],
+    ),
     needs: &[],
 };
 

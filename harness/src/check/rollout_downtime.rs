@@ -1,6 +1,7 @@
 //! `rollout.zero-downtime`.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
@@ -24,6 +25,10 @@ const ROTATIONS: usize = 3;
 /// Two keep their connection, two do not.
 const CLIENTS: usize = 4;
 
+/// Between two requests of one. Through a Service a gap is as long as a node takes to learn of another pod; more requests
+/// would slow down what they look at.
+const PACE: Duration = Duration::from_millis(10);
+
 const ABOUT: About = About {
     id: "rollout.zero-downtime",
     sentence: "Constant requests through the Service while three rotations roll the Deployment: none fails",
@@ -45,7 +50,7 @@ impl Check for ZeroDowntime {
         }
         let address = way.deployment(app).address.clone().context("failed to find an address that stays the same")?;
         way.until_answered(&address).await?;
-        let mut load = Load::start(&address, PROBED_NAME, CLIENTS)?;
+        let mut load = Load::at_pace(&address, PROBED_NAME, CLIENTS, PACE)?;
         let mut arrived = true;
         for _ in 0..ROTATIONS {
             let values = way.fresh_values()?;

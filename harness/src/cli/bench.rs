@@ -96,21 +96,24 @@ pub(super) async fn bench(args: &Args) -> Result<u8> {
         Ok(())
     };
     let result = match source {
-        None => measure().await.map(Within::Done),
+        None => measure().await.map(|()| Within::Done((), Ok(()))),
         Some(source) => within(&run, source, measure).await,
     };
     if docker {
         // What was interrupted while it was set up.
         reap::sweep_containers(&run.id).await?;
     }
-    if let Within::Interrupted(signal) = result? {
-        return Ok(128 + signal);
-    }
+    let cleaned = match result? {
+        Within::Done((), cleaned) => cleaned,
+        Within::Interrupted(signal) => return Ok(128 + signal),
+    };
     let file = run.folder.join("bench.json");
     fs::write(&file, serde_json::to_vec_pretty(&measured)?)
         .with_context(|| format!("failed to write {}", file.display()))?;
     anstream::println!("{}", in_words(&measured));
     anstream::println!("raw samples: {}", file.display());
+    // What was measured is told all the same.
+    cleaned.context("failed to clean up; `cargo conformance reap` tries again")?;
     Ok(EXIT_PASSED)
 }
 

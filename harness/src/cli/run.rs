@@ -94,21 +94,14 @@ pub(super) async fn run(args: Args) -> Result<u8> {
     let tools = tools::prepare(&|what| anstream::eprintln!("{what}"))?;
     let run = Run::begin(&output, Owner::of(std::process::id()), tools, target, cells)?;
     anstream::eprintln!("run {}: {} cells; evidence goes to {}", run.id, run.cells.len(), run.folder.display());
-    let ended = match source {
-        None => hold(&run, &profile).await?,
+    let (ended, cleaned) = match source {
+        None => (hold(&run, &profile).await?, Ok(())),
         Some(source) => match within(&run, source, async || hold(&run, &profile).await).await? {
-            Within::Done(ended) => ended,
-            Within::Interrupted(signal) => Ended { interrupted: Some(signal) },
+            Within::Done(ended, cleaned) => (ended, cleaned),
+            Within::Interrupted(signal) => (Ended { interrupted: Some(signal) }, Ok(())),
         },
     };
-    // A cell that its runner had to kill could not clean up after itself.
-    reap::sweep(&run.id)?;
-    if docker {
-        reap::sweep_containers(&run.id).await?;
-    }
-    for (candidate, removed) in candidate::reap(&run.targets()?, &format!("conformance-{}-", run.id)).await? {
-        anstream::eprintln!("removed {removed} from {candidate}: its cell could not");
-    }
+    let cleaned = cleaned.and(clean(&run, docker).await);
     let scorecard = conclude(&run)?;
     anstream::print!("\n{}", terminal(&scorecard));
     anstream::println!("scorecard: {}", run.folder.join("scorecard.md").display());
@@ -117,7 +110,21 @@ pub(super) async fn run(args: Args) -> Result<u8> {
         // As a shell reports it.
         return Ok(128 + signal);
     }
+    // What was found out is told all the same.
+    cleaned.context("failed to clean up; `cargo conformance reap` tries again")?;
     Ok(exit_code(&scorecard))
+}
+
+/// Removes what a cell left that its runner had to kill: it could not clean up after itself.
+async fn clean(run: &Run, docker: bool) -> Result<()> {
+    reap::sweep(&run.id)?;
+    if docker {
+        reap::sweep_containers(&run.id).await?;
+    }
+    for (candidate, removed) in candidate::reap(&run.targets()?, &format!("conformance-{}-", run.id)).await? {
+        anstream::eprintln!("removed {removed} from {candidate}: its cell could not");
+    }
+    Ok(())
 }
 
 /// The exit code that a scorecard asks for.

@@ -9,8 +9,8 @@ use crate::run::Run;
 
 /// How work in a cluster ended.
 pub(super) enum Within<T> {
-    /// It was done.
-    Done(T),
+    /// It was done, and this came of cleaning up after it.
+    Done(T, Result<()>),
     /// It was not begun: this signal came while the cluster was made.
     Interrupted(u8),
 }
@@ -23,7 +23,7 @@ pub(super) async fn find_source() -> Result<Source> {
     let source = Source::find().await?;
     let mut left = reap::clusters(None)?;
     if source == Source::Context {
-        Cluster::reach().await?;
+        Cluster::reach().await?.check_rights().await?;
         left.extend(reap::namespaces(None).await?);
     }
     for (run, what) in left {
@@ -45,17 +45,19 @@ pub(super) async fn within<T>(run: &Run, source: Source, work: impl AsyncFnOnce(
             let made = made?;
             let done = async {
                 Cluster::reach().await?;
-                let done = work().await?;
-                // A cluster that goes takes its namespaces with it.
-                if source == Source::Context {
-                    reap::sweep_namespaces(&run.id).await?;
-                }
-                Ok(Within::Done(done))
+                work().await
             };
+            let done = done.await;
+            let swept = match source {
+                Source::Context => reap::sweep_namespaces(&run.id).await.map(drop),
+                // A cluster that goes takes its namespaces with it.
+                Source::K3s | Source::Scratch => Ok(()),
+            };
+            let cleaned = swept.and(made.end().await);
             // Trouble of the work is told first.
-            return match (done.await, made.end().await) {
-                (done, Ok(())) => done,
-                (Ok(_), Err(left)) => Err(left),
+            return match (done, cleaned) {
+                (Ok(done), cleaned) => Ok(Within::Done(done, cleaned)),
+                (Err(error), Ok(())) => Err(error),
                 (Err(error), Err(left)) => Err(error.context(format!("and then {left:#}"))),
             };
         }

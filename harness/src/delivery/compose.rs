@@ -87,7 +87,15 @@ fn choice(trigger: &TriggerConfig) -> Choice {
 /// What the cell says of its backend, with every file where the template has it in the container; `files` learns which
 /// file of the host belongs there.
 fn placed(part: &str, mut cell: Table, written: &Table, files: &mut BTreeMap<PathBuf, PathBuf>) -> Result<Table> {
-    for (field, value) in cell.iter_mut().filter(|(field, _)| field.ends_with("_file")) {
+    for (field, value) in &mut cell {
+        if let Value::Table(cell) = value {
+            let none = Table::new();
+            let written = written.get(field).and_then(Value::as_table).unwrap_or(&none);
+            *cell = placed(&format!("{part}.{field}"), std::mem::take(cell), written, files)?;
+        }
+        if !field.ends_with("_file") {
+            continue;
+        }
         let there = written.get(field).and_then(Value::as_str);
         let there = there.with_context(|| format!("failed to place {part}.{field}: the template has no such file"))?;
         let here = value.as_str().with_context(|| format!("failed to find the file {part}.{field}"))?;
@@ -188,18 +196,20 @@ mod tests {
 
     #[test]
     fn a_file_goes_where_the_template_has_it_and_the_rest_is_the_cells() {
-        let cell: Table = toml::from_str("kind = 'x'\naddress = 'http://here:1'\ntoken_file = '/cell/token'").unwrap();
-        let written: Table =
-            toml::from_str("kind = 'x'\naddress = 'https://there'\nca_file = '/ca'\ntoken_file = '/run/secrets/t'")
-                .unwrap();
+        let cell: Table =
+            toml::from_str("kind = 'x'\naddress = 'http://here:1'\n[login]\ntoken_file = '/cell/token'").unwrap();
+        let written: Table = toml::from_str(
+            "kind = 'x'\naddress = 'https://there'\nca_file = '/ca'\n[login]\ntoken_file = '/run/secrets/t'",
+        )
+        .unwrap();
         let mut files = BTreeMap::new();
         let placed = placed("source", cell.clone(), &written, &mut files).unwrap();
         assert_eq!(
             toml::to_string(&placed).unwrap(),
-            "address = \"http://here:1\"\nkind = \"x\"\ntoken_file = \"/run/secrets/t\"\n"
+            "address = \"http://here:1\"\nkind = \"x\"\n\n[login]\ntoken_file = \"/run/secrets/t\"\n"
         );
         assert_eq!(files, BTreeMap::from([("/run/secrets/t".into(), "/cell/token".into())]));
         let error = super::placed("source", cell, &Table::new(), &mut files).unwrap_err().to_string();
-        assert_eq!(error, "failed to place source.token_file: the template has no such file");
+        assert_eq!(error, "failed to place source.login.token_file: the template has no such file");
     }
 }

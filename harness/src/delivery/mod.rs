@@ -234,7 +234,7 @@ pub fn composed(templates: PathBuf) -> Box<dyn Delivery> {
     Box::new(compose::Compose(templates))
 }
 
-/// The delivery of this name, outside of a cluster.
+/// The delivery of this name.
 ///
 /// # Errors
 /// There is none outside of a cluster.
@@ -243,12 +243,15 @@ pub fn by_id(id: DeliveryId) -> Result<Box<dyn Delivery>> {
         DeliveryId::Reload => Box::new(reload::Reload(Choice::Best)),
         DeliveryId::ReloadPoll => Box::new(reload::Reload(Choice::Only(Trigger::VersionPoll))),
         DeliveryId::ReloadWebhook => Box::new(reload::Reload(Choice::Only(Trigger::Webhook))),
+        DeliveryId::ReloadServiceAccount
+        | DeliveryId::NativeEso
+        | DeliveryId::NativeCsi
+        | DeliveryId::NativeOperator => {
+            bail!("failed to deliver by {id}: there are service accounts and operators in clusters alone")
+        }
         DeliveryId::Restart => Box::new(restart::Restart),
         DeliveryId::NativeTemplate | DeliveryId::NativeExec => Box::new(native::Native(id)),
         DeliveryId::Compose => Box::new(compose::Compose::default()),
         DeliveryId::Redeploy => Box::new(redeploy::Redeploy),
-        DeliveryId::NativeEso | DeliveryId::NativeCsi | DeliveryId::NativeOperator => {
-            bail!("failed to deliver by {id}: there is no cluster")
-        }
     })
 }

@@ -241,6 +241,10 @@ impl Candidate for Doppler {
             Capability::Webhook if matches!(&self.backend, Backend::Remote(Remote { webhooks: None, .. })) => {
                 ("nothing receives webhooks: the target has no `webhooks`", "the target file")
             }
+            Capability::ServiceAccounts => (
+                "its service account identities are not tried by this suite",
+                "docs.doppler.com/docs/service-account-identities",
+            ),
             Capability::OwnServers if matches!(&self.backend, Backend::Remote(_)) => super::NOT_OURS,
             Capability::Webhook
             | Capability::ProvisionByApi

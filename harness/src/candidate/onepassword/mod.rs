@@ -249,6 +249,9 @@ impl Candidate for Onepassword {
                 "docs/openapi/spec.yaml 1.7.1 and README of github.com/1Password/connect",
             ),
             Capability::Webhook => ("Connect sends nothing by itself", "docs/openapi/spec.yaml 1.7.1"),
+            Capability::ServiceAccounts => {
+                ("Connect takes bearer tokens of its own alone", "docs/openapi/spec.yaml 1.7.1: `ConnectToken`")
+            }
             Capability::OwnServers if matches!(&self.backend, Backend::Remote(_)) => super::NOT_OURS,
             Capability::AuditWrites
             | Capability::OwnServers

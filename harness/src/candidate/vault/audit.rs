@@ -49,7 +49,10 @@ fn parse(entry: &Value, environment: Environment) -> Result<Option<AuditEntry>> 
         action,
         environment,
         allowed: entry["auth"]["policy_results"]["allowed"] == true && entry["error"].is_null(),
-        identity: text(&metadata["container"]).unwrap_or_else(|| "unknown".to_owned()),
+        // A service account has the name of its container.
+        identity: text(&metadata["container"])
+            .or_else(|| text(&metadata["service_account_name"]))
+            .unwrap_or_else(|| "unknown".to_owned()),
         version: version.as_u64().map(|version| version.to_string()),
         fingerprint: text(&value[PROBED_NAME]),
     }))

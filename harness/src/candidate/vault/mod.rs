@@ -1,6 +1,7 @@
 //! The candidate `vault`: OpenBao or Vault, run by the operator; here a server of the cell's own, or one at an address.
 
 mod audit;
+mod kubernetes;
 mod native;
 mod server;
 
@@ -14,13 +15,13 @@ use async_trait::async_trait;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
-use sidecar::config::{PollConfig, PushConfig, SourceConfig, TriggerConfig, VaultConfig};
+use sidecar::config::{PollConfig, PushConfig, SourceConfig, TriggerConfig, VaultConfig, VaultLogin};
 
 use self::server::Server;
 use super::api::{Api, ApiError, Dialect, text};
 use super::{
-    Access, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, PROBED_NAME, Reader, Setup, Trigger,
-    Written,
+    Access, Account, AuditEntry, Candidate, Capability, Gap, NativePlan, NativeRequest, PROBED_NAME, Reader, Reviewer,
+    Setup, Trigger, Written,
 };
 use crate::cell::Environment;
 use crate::error::BadInput;
@@ -313,6 +314,9 @@ impl Candidate for Vault {
                 ("OpenBao sends its audit stream, not signed webhooks", "openbao.org/docs/audit/http")
             }
             (Capability::OwnServers, Backend::Remote(_)) => super::NOT_OURS,
+            (Capability::ServiceAccounts, Backend::Remote(_)) => {
+                ("the target names no mount of the Kubernetes auth method for the suite to use", "the target file")
+            }
             _ => return None,
         };
         Some(Gap { reason: reason.into(), source })
@@ -426,10 +430,25 @@ impl Candidate for Vault {
             ca_file: reader.files.get("ca").cloned(),
             mount: self.mount(reader.environment),
             path: self.secret_path(),
-            role_id_file: reader.file("role_id")?.to_owned(),
-            secret_id_file: reader.file("secret_id")?.to_owned(),
-            auth_mount: self.auth_mount().to_owned(),
+            login: VaultLogin::Approle {
+                role_id_file: reader.file("role_id")?.to_owned(),
+                secret_id_file: reader.file("secret_id")?.to_owned(),
+                mount: self.auth_mount().to_owned(),
+            },
         }))
+    }
+
+    async fn source_by_account(
+        &mut self,
+        reader: &Reader,
+        reviewer: &Reviewer,
+        account: &Account,
+    ) -> Result<SourceConfig> {
+        let login = self.let_in(&self.reader_role(reader.environment), reviewer, account).await?;
+        match self.source(reader)? {
+            SourceConfig::Vault(config) => Ok(SourceConfig::Vault(VaultConfig { login, ..config })),
+            other => Ok(other),
+        }
     }
 
     fn triggers(&self) -> Vec<Trigger> {

@@ -256,7 +256,7 @@ pub(super) const NODE_RESTART: UnderFault = UnderFault {
 pub(super) const APISERVER_AWAY: UnderFault = UnderFault {
     about: &on_scratch(
         "cluster.apiserver-away",
-        "While the API server is away the app goes on; once it is back, the last of three rotations meanwhile shows within the SLA",
+        "While the API server is away the app goes on; once the cluster rolls Deployments again, the last of three rotations meanwhile shows within the SLA",
     ),
     fault: Fault::ApiServerAway,
     lasts: SHORT,

@@ -25,10 +25,12 @@ use crate::platform::{Program, Workload};
 /// There is none on a cluster.
 pub fn by_id(namespace: &Rc<Namespace>, id: DeliveryId) -> Result<Box<dyn Delivery>> {
     let namespace = Rc::clone(namespace);
+    let by_account = id == DeliveryId::ReloadServiceAccount;
+    let reload = |choice| Box::new(reload::Reload { namespace: Rc::clone(&namespace), choice, by_account });
     Ok(match id {
-        DeliveryId::Reload => Box::new(reload::Reload(namespace, Choice::Best)),
-        DeliveryId::ReloadPoll => Box::new(reload::Reload(namespace, Choice::Only(Trigger::VersionPoll))),
-        DeliveryId::ReloadWebhook => Box::new(reload::Reload(namespace, Choice::Only(Trigger::Webhook))),
+        DeliveryId::Reload | DeliveryId::ReloadServiceAccount => reload(Choice::Best),
+        DeliveryId::ReloadPoll => reload(Choice::Only(Trigger::VersionPoll)),
+        DeliveryId::ReloadWebhook => reload(Choice::Only(Trigger::Webhook)),
         DeliveryId::Restart => Box::new(rollout::Rollout(namespace)),
         DeliveryId::NativeTemplate | DeliveryId::NativeExec => Box::new(native::Native(namespace, id)),
         DeliveryId::NativeEso | DeliveryId::NativeCsi | DeliveryId::NativeOperator => {

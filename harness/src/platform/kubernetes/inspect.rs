@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::authorization::v1::{ResourceRule, SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
@@ -137,12 +136,7 @@ impl Namespace {
     pub async fn rights(&self) -> Result<Vec<Rights>> {
         let mut all = Vec::new();
         for (account, rules) in self.accounts() {
-            let request = TokenRequest::default();
-            let accounts = self.api::<ServiceAccount>();
-            let made: Result<TokenRequest, _> =
-                accounts.create_subresource("token", &account, &PostParams::default(), &request).await;
-            let made = made.map_err(|error| failed(&format!("get a token of {account}"), &error))?;
-            let token = made.status.context("failed to find the token in the answer")?.token;
+            let token = self.token(&account).await?;
             let reviews: Api<SelfSubjectRulesReview> = Api::all(self.cluster.with_token(token)?);
             let spec = SelfSubjectRulesReviewSpec { namespace: Some(self.name.clone()) };
             let review = SelfSubjectRulesReview { spec, ..SelfSubjectRulesReview::default() };

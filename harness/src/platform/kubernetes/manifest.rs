@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use serde_json::{Value, json};
 
+use super::identity::{TOKEN_TTL_S, Token};
 use super::images::Image;
 use crate::platform::{Program, Workload};
 
@@ -36,6 +37,8 @@ pub struct Plan {
     pub name: String,
     /// What its service account may do; without any rule it has no token either.
     pub rules: Vec<PolicyRule>,
+    /// A token of its service account for somebody else than the API server.
+    pub token: Option<Token>,
     /// Files of the platform's folder that its containers see, read-only, at the same path.
     pub files: Vec<PathBuf>,
     /// What runs to its end before the others.
@@ -116,6 +119,11 @@ pub(super) fn deployment(labels: &Labels, folder: &Path, plan: &Plan, images: &[
         let secret = json!({ "secretName": files_name(&plan.name), "defaultMode": 0o440 });
         volumes.push(json!({ "name": "files", "secret": secret }));
     }
+    if let Some(token) = &plan.token {
+        let token =
+            json!({ "audience": token.audience, "expirationSeconds": TOKEN_TTL_S, "path": name_of(&token.file) });
+        volumes.push(json!({ "name": "identity", "projected": { "sources": [{ "serviceAccountToken": token }] } }));
+    }
     let spec = json!({
         "serviceAccountName": plan.name,
         "automountServiceAccountToken": !plan.rules.is_empty(),
@@ -168,6 +176,9 @@ fn of_workload(folder: &Path, plan: &Plan, workload: &Workload, image: &Image, i
     mounts.extend(plan.files.iter().map(|file| {
         json!({ "name": "files", "mountPath": file.display().to_string(), "subPath": name_of(file), "readOnly": true })
     }));
+    if let Some(folder) = plan.token.as_ref().filter(|_| !is_app).and_then(|token| token.file.parent()) {
+        mounts.push(json!({ "name": "identity", "mountPath": folder.display().to_string(), "readOnly": true }));
+    }
     let (requested, limit) = match workload.program {
         Program::Bao => ("96Mi", "512Mi"),
         _ => ("16Mi", "128Mi"),

@@ -7,6 +7,7 @@
 mod cluster;
 mod custom;
 mod faults;
+mod identity;
 mod images;
 mod inspect;
 mod k3s;
@@ -24,6 +25,7 @@ pub use self::cluster::{
 };
 pub use self::custom::Kind;
 pub use self::faults::has_own;
+pub use self::identity::Token;
 pub use self::images::write_all;
 pub use self::inspect::Rights;
 pub use self::manifest::{LINGER_MS, PORT, Plan, container_name};

@@ -40,7 +40,7 @@ pub struct Namespace {
     pub cluster: Cluster,
     /// The namespace's name.
     pub name: String,
-    uid: String,
+    pub(super) uid: String,
     pub(super) labels: Labels,
     tools: Tools,
     folder: PathBuf,
@@ -114,16 +114,22 @@ impl Namespace {
         self.create(&manifest::secret(&self.labels, name, data)).await
     }
 
+    /// Makes a service account, of which it is declared that it may do this.
+    pub(super) async fn account(&self, name: &str, rules: &[PolicyRule]) -> Result<()> {
+        let account = json!({ "metadata": { "name": name, "labels": self.labels.all } });
+        let account: ServiceAccount = serde_json::from_value(account).context("failed to make a service account")?;
+        self.create(&account).await?;
+        self.accounts.borrow_mut().insert(name.to_owned(), rules.to_vec());
+        Ok(())
+    }
+
     /// Deploys a plan. The lines of the app, or of the only container, are the member's standard output; those of the
     /// container beside it its standard error.
     ///
     /// # Errors
     /// An image cannot be brought, or the API server refuses.
     pub async fn deploy(&self, plan: &Plan) -> Result<DeployedMember> {
-        let account = json!({ "metadata": { "name": plan.name, "labels": self.labels.all } });
-        let account: ServiceAccount = serde_json::from_value(account).context("failed to make a service account")?;
-        self.create(&account).await?;
-        self.accounts.borrow_mut().insert(plan.name.clone(), plan.rules.clone());
+        self.account(&plan.name, &plan.rules).await?;
         if !plan.rules.is_empty() {
             let (role, binding) = manifest::role(&self.labels, plan)?;
             self.create::<Role>(&role).await?;

@@ -12,7 +12,7 @@ use crate::target::Targets;
 /// Where Reloader is described. It adds no kind to a cluster, so it is known by its image.
 pub(super) const RELOADER: &str = "stakater/Reloader, README.md";
 
-/// The address that is Doppler's own (DopplerHQ/kubernetes-operator, api/v1alpha1/dopplersecret_types.go, `Host`).
+/// The address that is Doppler's own (DopplerHQ/kubernetes-operator, `api/v1alpha1/dopplersecret_types.go`, `Host`).
 const DOPPLER: &str = "https://api.doppler.com";
 
 /// Reloader rolls a Deployment with this annotation when the data of the Secret that it names has changed
@@ -24,10 +24,10 @@ const RELOADER_MARK: &str = "secret.reloader.stakater.com/reload";
 const DOPPLER_MARK: &str = "secrets.doppler.com/reload";
 
 /// What it notes on a Deployment and on its pods: the version of the Secret that they have (the same,
-/// controllers/dopplersecret_controller_deployments.go).
+/// `controllers/dopplersecret_controller_deployments.go`).
 const DOPPLER_SEEN: &str = "secrets.doppler.com/secretsupdate";
 
-/// What it notes on the Secret: that version (the same, controllers/dopplersecret_controller_secrets.go).
+/// What it notes on the Secret: that version (the same, `controllers/dopplersecret_controller_secrets.go`).
 const DOPPLER_VERSION: &str = "secrets.doppler.com/version";
 
 /// The 1Password operator rolls a Deployment with this annotation (1Password/onepassword-operator, USAGEGUIDE.md,
@@ -186,9 +186,14 @@ pub(super) fn out_of_reach(place: Place, targets: &Targets) -> Option<(&'static 
              a cell points it at a stand-in",
             "1Password/onepassword-operator, USAGEGUIDE.md",
         )),
+        (NativeCsi, Vault) if targets.vault.is_none() => Some((
+            "has a provider for this backend that trusts the authorities in its own pod alone (vaultCACertPath is a path \
+             there), and a server of the cell's own has an authority of its own",
+            "hashicorp/vault-csi-provider and openbao/openbao-csi-provider, internal/config/config.go",
+        )),
         (NativeCsi, Vault) => Some((
             "has a provider for this backend that logs in as the pod's service account alone (Kubernetes or JWT auth), \
-             and the readers of this suite are AppRoles",
+             and the target names no mount of such a method for the suite to use",
             "hashicorp/vault-csi-provider and openbao/openbao-csi-provider, internal/auth/kubernetes_jwt.go",
         )),
         (NativeCsi, Aws) => Some((

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use sidecar::config::{AwsConfig, DopplerConfig, OnepasswordConfig, SourceConfig, VaultConfig};
+use sidecar::config::{AwsConfig, DopplerConfig, OnepasswordConfig, SourceConfig, VaultConfig, VaultLogin};
 
 use super::facts::{DOPPLER_SECRET, EXTERNAL_SECRET, ONEPASSWORD_ITEM, SECRET_STORE};
 use crate::cell::{CandidateId, DeliveryId};
 use crate::platform::kubernetes::Kind;
 
 /// Keys of the Secret with the reader's credentials. The Doppler operator prescribes `serviceToken`
-/// (DopplerHQ/kubernetes-operator, controllers/dopplersecret_controller_secrets.go); the others are told to who reads them.
+/// (DopplerHQ/kubernetes-operator, `controllers/dopplersecret_controller_secrets.go`); the others are told to who reads them.
 const ROLE_ID: &str = "role-id";
 const SECRET_ID: &str = "secret-id";
 const CA: &str = "ca.pem";
@@ -50,6 +50,14 @@ pub(super) fn candidate(source: &SourceConfig) -> CandidateId {
     }
 }
 
+/// The files with the role id and the secret id of a reader, and where its auth method is mounted.
+fn app_role(vault: &VaultConfig) -> Result<(&Path, &Path, &str)> {
+    match &vault.login {
+        VaultLogin::Approle { role_id_file, secret_id_file, mount } => Ok((role_id_file, secret_id_file, mount)),
+        VaultLogin::Kubernetes { role, .. } => bail!("failed to read as {role}: it is no AppRole"),
+    }
+}
+
 /// The reader's credentials, as the Secret holds them that the objects name.
 ///
 /// # Errors
@@ -60,8 +68,9 @@ pub(super) fn credentials(source: &SourceConfig) -> Result<BTreeMap<String, Stri
     let mut put = |key: &str, text: String| data.insert(key.to_owned(), text);
     match source {
         SourceConfig::Vault(vault) => {
-            put(ROLE_ID, read(&vault.role_id_file)?);
-            put(SECRET_ID, read(&vault.secret_id_file)?);
+            let (role_id, secret_id, _) = app_role(vault)?;
+            put(ROLE_ID, read(role_id)?);
+            put(SECRET_ID, read(secret_id)?);
             if let Some(file) = &vault.ca_file {
                 put(CA, read(file)?);
             }
@@ -96,7 +105,7 @@ impl Order<'_> {
             (DeliveryId::NativeEso, source) => {
                 // Where one value is: in a secret of many, but Doppler's stand by themselves.
                 let (provider, holder) = match source {
-                    SourceConfig::Vault(vault) => (self.vault(vault), Some(&vault.path)),
+                    SourceConfig::Vault(vault) => (self.vault(vault)?, Some(&vault.path)),
                     SourceConfig::Doppler(doppler) => (self.doppler(doppler), None),
                     SourceConfig::Onepassword(onepassword) => (self.onepassword(onepassword), Some(&onepassword.item)),
                     SourceConfig::Aws(aws) => (self.aws(aws), Some(&aws.secret_id)),
@@ -118,12 +127,12 @@ impl Order<'_> {
         json!({ "name": self.identity, "key": key })
     }
 
-    /// (external-secrets/external-secrets, apis/externalsecrets/v1/secretstore_types.go).
+    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/secretstore_types.go`).
     fn store(&self, provider: &Value) -> (Kind, Value) {
         (SECRET_STORE, object(SECRET_STORE, self.identity, &json!({ "provider": provider })))
     }
 
-    /// (external-secrets/external-secrets, apis/externalsecrets/v1/externalsecret_types.go).
+    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/externalsecret_types.go`).
     fn external_secret(&self, holder: Option<&String>) -> (Kind, Value) {
         let reference = |name: &String| match holder {
             Some(holder) => json!({ "key": holder, "property": name }),
@@ -140,14 +149,15 @@ impl Order<'_> {
         (EXTERNAL_SECRET, object(EXTERNAL_SECRET, self.secret, &spec))
     }
 
-    /// (external-secrets/external-secrets, apis/externalsecrets/v1/secretstore_vault_types.go).
-    fn vault(&self, vault: &VaultConfig) -> Value {
+    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/secretstore_vault_types.go`).
+    fn vault(&self, vault: &VaultConfig) -> Result<Value> {
+        let (_, _, mount) = app_role(vault)?;
         let mut provider = json!({
             "server": vault.address,
             "path": vault.mount,
             "version": "v2",
             "auth": { "appRole": {
-                "path": vault.auth_mount,
+                "path": mount,
                 "roleRef": self.credential(ROLE_ID),
                 "secretRef": self.credential(SECRET_ID),
             } },
@@ -155,10 +165,10 @@ impl Order<'_> {
         if vault.ca_file.is_some() {
             provider["caProvider"] = json!({ "type": "Secret", "name": self.identity, "key": CA });
         }
-        json!({ "vault": provider })
+        Ok(json!({ "vault": provider }))
     }
 
-    /// (external-secrets/external-secrets, apis/externalsecrets/v1/secretstore_doppler_types.go). Its address is the
+    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/secretstore_doppler_types.go`). Its address is the
     /// operator's: see [`super::facts::out_of_reach`].
     fn doppler(&self, doppler: &DopplerConfig) -> Value {
         json!({ "doppler": {
@@ -168,8 +178,8 @@ impl Order<'_> {
         } })
     }
 
-    /// (external-secrets/external-secrets, apis/externalsecrets/v1/secretstore_onepassword_types.go). A vault and an item are
-    /// found by their ids as by their names (providers/v1/onepassword/onepassword.go).
+    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/secretstore_onepassword_types.go`). A vault and an item are
+    /// found by their ids as by their names (`providers/v1/onepassword/onepassword.go`).
     fn onepassword(&self, onepassword: &OnepasswordConfig) -> Value {
         json!({ "onepassword": {
             "connectHost": onepassword.address,
@@ -178,7 +188,7 @@ impl Order<'_> {
         } })
     }
 
-    /// (external-secrets/external-secrets, apis/externalsecrets/v1/secretstore_aws_types.go). Its endpoint is the operator's:
+    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/secretstore_aws_types.go`). Its endpoint is the operator's:
     /// see [`super::facts::out_of_reach`].
     fn aws(&self, aws: &AwsConfig) -> Value {
         json!({ "aws": {
@@ -192,8 +202,8 @@ impl Order<'_> {
         } })
     }
 
-    /// (DopplerHQ/kubernetes-operator, api/v1alpha1/dopplersecret_types.go). Outside of the operator's own namespace, all that
-    /// it names has to be in its own (controllers/dopplersecret_controller.go).
+    /// (DopplerHQ/kubernetes-operator, `api/v1alpha1/dopplersecret_types.go`). Outside of the operator's own namespace, all that
+    /// it names has to be in its own (`controllers/dopplersecret_controller.go`).
     fn doppler_secret(&self, doppler: &DopplerConfig) -> (Kind, Value) {
         let spec = json!({
             "host": doppler.address,
@@ -207,9 +217,9 @@ impl Order<'_> {
         (DOPPLER_SECRET, object(DOPPLER_SECRET, self.secret, &spec))
     }
 
-    /// (1Password/onepassword-operator, api/v1/onepassworditem_types.go). The Secret has the name of the item's object
-    /// (internal/controller/onepassworditem_controller.go); vault and item are found by their ids as by their names
-    /// (pkg/onepassword/items.go).
+    /// (1Password/onepassword-operator, `api/v1/onepassworditem_types.go`). The Secret has the name of the item's object
+    /// (`internal/controller/onepassworditem_controller.go`); vault and item are found by their ids as by their names
+    /// (`pkg/onepassword/items.go`).
     fn onepassword_item(&self, onepassword: &OnepasswordConfig) -> (Kind, Value) {
         let spec = json!({ "itemPath": format!("vaults/{}/items/{}", onepassword.vault, onepassword.item) });
         (ONEPASSWORD_ITEM, object(ONEPASSWORD_ITEM, self.secret, &spec))

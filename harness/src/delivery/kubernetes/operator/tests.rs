@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 use serde_json::Value;
-use sidecar::config::{AwsConfig, DopplerConfig, OnepasswordConfig, SourceConfig, VaultConfig};
+use sidecar::config::{AwsConfig, DopplerConfig, OnepasswordConfig, SourceConfig, VaultConfig, VaultLogin};
 
 use super::*;
 use crate::cell::CandidateId;
@@ -19,9 +19,11 @@ fn source(candidate: CandidateId) -> SourceConfig {
             ca_file: Some(file("ca.pem")),
             mount: "prod".into(),
             path: "poc/app".into(),
-            role_id_file: file("role-id"),
-            secret_id_file: file("secret-id"),
-            auth_mount: "approle".into(),
+            login: VaultLogin::Approle {
+                role_id_file: file("role-id"),
+                secret_id_file: file("secret-id"),
+                mount: "approle".into(),
+            },
         }),
         CandidateId::Doppler => SourceConfig::Doppler(DopplerConfig {
             address: "https://api.doppler.com".into(),
@@ -112,7 +114,8 @@ impl SourceKind {
             Self::Vault => {
                 let SourceConfig::Vault(vault) = source(CandidateId::Vault) else { unreachable!() };
                 let (role_id_file, secret_id_file) = (file.to_owned(), file.to_owned());
-                SourceConfig::Vault(VaultConfig { role_id_file, secret_id_file, ca_file: None, ..vault })
+                let login = VaultLogin::Approle { role_id_file, secret_id_file, mount: "approle".into() };
+                SourceConfig::Vault(VaultConfig { login, ca_file: None, ..vault })
             }
             Self::Aws => {
                 let SourceConfig::Aws(aws) = source(CandidateId::Aws) else { unreachable!() };
@@ -151,7 +154,7 @@ const RELOADER: &[&str] = &["registry.example/etcd:3", "ghcr.io/stakater/reloade
 #[case::no_onepassword_operator(DeliveryId::NativeOperator, CandidateId::Onepassword, &[], &[], "the 1Password operator is not in the cluster: it has no onepassworditems of onepassword.com/v1")]
 #[case::connect_of_the_operator(DeliveryId::NativeOperator, CandidateId::Onepassword, &["onepassworditems"], &[], "the 1Password operator reads from the Connect server of its own environment")]
 #[case::no_csi_driver(DeliveryId::NativeCsi, CandidateId::Vault, &[], &[], "the Secrets Store CSI driver is not in the cluster: it has no secretproviderclasses of secrets-store.csi.x-k8s.io/v1")]
-#[case::csi_logs_in_its_own_way(DeliveryId::NativeCsi, CandidateId::Vault, &["secretproviderclasses"], RELOADER, "the Secrets Store CSI driver has a provider for this backend that logs in as the pod's service account alone")]
+#[case::csi_trusts_its_own(DeliveryId::NativeCsi, CandidateId::Vault, &["secretproviderclasses"], RELOADER, "the Secrets Store CSI driver has a provider for this backend that trusts the authorities in its own pod alone")]
 #[case::csi_takes_a_role(DeliveryId::NativeCsi, CandidateId::Aws, &["secretproviderclasses"], RELOADER, "the Secrets Store CSI driver has a provider for this backend that takes on the IAM role")]
 fn what_is_not_there_is_said_before_anything_is_begun(
     #[case] delivery: DeliveryId,
@@ -170,6 +173,13 @@ fn what_is_not_there_is_said_before_anything_is_begun(
 
 /// Services themselves, where the credentials do not matter.
 const SERVICES: &str = r#"
+    [vault]
+    grade = "self-hosted"
+    address = "https://vault.example:8200"
+    token = { env = "T" }
+    mounts = { dev = "d", staging = "s", prod = "p" }
+    audit = { device = "file", file = "/var/log/audit" }
+
     [doppler]
     grade = "live"
     token = { env = "T" }
@@ -188,6 +198,9 @@ const SERVICES: &str = r#"
 "#;
 
 #[rstest]
+#[case::vault(DeliveryId::NativeEso, CandidateId::Vault, "", true)]
+#[case::vault_with_a_ca(DeliveryId::NativeEso, CandidateId::Vault, "vault.ca_file", true)]
+#[case::vault_by_its_app_role(DeliveryId::NativeCsi, CandidateId::Vault, "", false)]
 #[case::doppler_itself(DeliveryId::NativeEso, CandidateId::Doppler, "", true)]
 #[case::doppler_elsewhere(DeliveryId::NativeEso, CandidateId::Doppler, "doppler.address", false)]
 #[case::doppler_elsewhere_by_its_object(DeliveryId::NativeOperator, CandidateId::Doppler, "doppler.address", true)]
