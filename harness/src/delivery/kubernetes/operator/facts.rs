@@ -168,8 +168,8 @@ pub(super) fn out_of_reach(place: Place, targets: &Targets) -> Option<(&'static 
             "external-secrets/external-secrets, providers/v1/doppler/client.go",
         )),
         (NativeEso, Aws) if targets.aws.as_ref().is_none_or(|it| it.endpoint.is_some()) => Some((
-            "takes the endpoint of AWS from its own environment (AWS_SECRETSMANAGER_ENDPOINT): no object of a cell points \
-             it at any other than AWS's own",
+            "takes the endpoint of AWS from its own environment (AWS_SECRETSMANAGER_ENDPOINT): no object of a cell \
+             points it at any other than AWS's own",
             "external-secrets/external-secrets, docs/provider/aws-access.md",
         )),
         (NativeEso, Onepassword) if onepassword.is_some_and(|it| it.ca_file.is_some()) => Some((
@@ -182,13 +182,13 @@ pub(super) fn out_of_reach(place: Place, targets: &Targets) -> Option<(&'static 
             "DopplerHQ/kubernetes-operator, pkg/api/api.go",
         )),
         (NativeOperator, Onepassword) if onepassword.is_none() => Some((
-            "reads from the Connect server of its own environment (OP_CONNECT_HOST), with a token of its own: no object of \
-             a cell points it at a stand-in",
+            "reads from the Connect server of its own environment (OP_CONNECT_HOST), with a token of its own: no \
+             object of a cell points it at a stand-in",
             "1Password/onepassword-operator, USAGEGUIDE.md",
         )),
         (NativeCsi, Vault) if targets.vault.is_none() => Some((
-            "has a provider for this backend that trusts the authorities in its own pod alone (vaultCACertPath is a path \
-             there), and a server of the cell's own has an authority of its own",
+            "has a provider for this backend that trusts the authorities in its own pod alone (vaultCACertPath is a \
+             path there), and a server of the cell's own has an authority of its own",
             "hashicorp/vault-csi-provider and openbao/openbao-csi-provider, internal/config/config.go",
         )),
         (NativeCsi, Vault) => Some((
@@ -197,8 +197,8 @@ pub(super) fn out_of_reach(place: Place, targets: &Targets) -> Option<(&'static 
             "hashicorp/vault-csi-provider and openbao/openbao-csi-provider, internal/auth/kubernetes_jwt.go",
         )),
         (NativeCsi, Aws) => Some((
-            "has a provider for this backend that takes on the IAM role of the pod's service account alone (IRSA or EKS Pod \
-             Identity), and the readers of this suite have access keys",
+            "has a provider for this backend that takes on the IAM role of the pod's service account alone (IRSA or \
+             EKS Pod Identity), and the readers of this suite have access keys",
             "aws/secrets-store-csi-driver-provider-aws, README.md",
         )),
         _ => None,

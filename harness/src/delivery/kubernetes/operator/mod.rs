@@ -1,8 +1,8 @@
-//! `native` by an operator of the cluster: it writes the Secret that the app has in its environment, and rolls the app, or
-//! leaves that to Stakater's Reloader.
+//! `native` by an operator of the cluster: it writes the Secret that the app has in its environment, and rolls the app,
+//! or leaves that to Stakater's Reloader.
 //!
-//! An operator is the cluster's, and this suite installs none: where one is missing, the cells are `not-run` and say what is
-//! missing. The same goes for a backend that an operator cannot be pointed at, which is told before any is started.
+//! An operator is the cluster's, and this suite installs none: where one is missing, the cells are `not-run` and say
+//! what is missing. The same goes for a backend that an operator cannot be pointed at, which is told before any is started.
 
 mod facts;
 mod objects;

@@ -14,7 +14,8 @@ use crate::cell::{CandidateId, DeliveryId};
 use crate::platform::kubernetes::Kind;
 
 /// Keys of the Secret with the reader's credentials. The Doppler operator prescribes `serviceToken`
-/// (DopplerHQ/kubernetes-operator, `controllers/dopplersecret_controller_secrets.go`); the others are told to who reads them.
+/// (DopplerHQ/kubernetes-operator, `controllers/dopplersecret_controller_secrets.go`); the others are told to whoever
+/// reads them.
 const ROLE_ID: &str = "role-id";
 const SECRET_ID: &str = "secret-id";
 const CA: &str = "ca.pem";
@@ -178,8 +179,8 @@ impl Order<'_> {
         } })
     }
 
-    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/secretstore_onepassword_types.go`). A vault and an item are
-    /// found by their ids as by their names (`providers/v1/onepassword/onepassword.go`).
+    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/secretstore_onepassword_types.go`). A vault and
+    /// an item are found by their ids as by their names (`providers/v1/onepassword/onepassword.go`).
     fn onepassword(&self, onepassword: &OnepasswordConfig) -> Value {
         json!({ "onepassword": {
             "connectHost": onepassword.address,
@@ -188,8 +189,8 @@ impl Order<'_> {
         } })
     }
 
-    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/secretstore_aws_types.go`). Its endpoint is the operator's:
-    /// see [`super::facts::out_of_reach`].
+    /// (external-secrets/external-secrets, `apis/externalsecrets/v1/secretstore_aws_types.go`). Its endpoint is the
+    /// operator's: see [`super::facts::out_of_reach`].
     fn aws(&self, aws: &AwsConfig) -> Value {
         json!({ "aws": {
             "service": "SecretsManager",
@@ -202,8 +203,8 @@ impl Order<'_> {
         } })
     }
 
-    /// (DopplerHQ/kubernetes-operator, `api/v1alpha1/dopplersecret_types.go`). Outside of the operator's own namespace, all that
-    /// it names has to be in its own (`controllers/dopplersecret_controller.go`).
+    /// (DopplerHQ/kubernetes-operator, `api/v1alpha1/dopplersecret_types.go`). Outside of the operator's own
+    /// namespace, all that it names has to be in its own (`controllers/dopplersecret_controller.go`).
     fn doppler_secret(&self, doppler: &DopplerConfig) -> (Kind, Value) {
         let spec = json!({
             "host": doppler.address,
@@ -217,8 +218,8 @@ impl Order<'_> {
         (DOPPLER_SECRET, object(DOPPLER_SECRET, self.secret, &spec))
     }
 
-    /// (1Password/onepassword-operator, `api/v1/onepassworditem_types.go`). The Secret has the name of the item's object
-    /// (`internal/controller/onepassworditem_controller.go`); vault and item are found by their ids as by their names
+    /// (1Password/onepassword-operator, `api/v1/onepassworditem_types.go`). The Secret has the name of the item's
+    /// object (`internal/controller/onepassworditem_controller.go`); vault and item are found by their ids as by their names
     /// (`pkg/onepassword/items.go`).
     fn onepassword_item(&self, onepassword: &OnepasswordConfig) -> (Kind, Value) {
         let spec = json!({ "itemPath": format!("vaults/{}/items/{}", onepassword.vault, onepassword.item) });
