@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes this machine ready for `cargo conformance cluster up`: installs what a cluster takes from the machine, and where no
 # other binaries are given (KUBEBUILDER_ASSETS, --kubernetes-binaries) builds Kubernetes 1.20.2 once, into a cache outside
-# the checkout. Needs root on Debian 12, about ten minutes of two processors, and 4 GB of disk while it builds.
+# the checkout. Needs root on Debian 12, about eight minutes of two processors, and 4 GB of disk while it builds.
 #
 # The source is Debian's package `kubernetes`: upstream's with all its dependencies, though Debian itself builds only
 # kubectl of it. Nothing else is downloaded.

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::error::BadInput;
-use crate::platform::kubernetes::{Cluster, images_from};
+use crate::platform::kubernetes::{Cluster, Source, images_from};
 use crate::tools;
 
 /// Room for a run: the default one leaves about two megabytes.
@@ -115,10 +116,16 @@ impl Machine {
                 false,
             ),
             docker,
-            finding("kubernetes", "the platform `kubernetes`", kubernetes, "set KUBECONFIG to a test cluster's", true),
+            finding(
+                "kubernetes",
+                "the platform `kubernetes`",
+                kubernetes,
+                "set KUBECONFIG to a test cluster's; or have what `scratch` takes, or a Docker engine, and a run makes its own",
+                true,
+            ),
             finding(
                 "scratch",
-                "a cluster of our own (`cargo conformance cluster up`)",
+                "a cluster of our own (`--cluster scratch`, `cargo conformance cluster up`)",
                 scratch(),
                 "as root: ci/kubernetes.sh installs the rest and builds Kubernetes 1.20.2 once; or set KUBEBUILDER_ASSETS \
                  to a folder with upstream's server binaries",
@@ -241,11 +248,20 @@ fn scratch() -> Result<String, String> {
     Ok(format!("Kubernetes {} in {}", binaries.release, binaries.folder.display()))
 }
 
-/// The cluster of the chosen context, and where its images come from; or why none can be used.
+/// The cluster that a run would take, and where its images come from; or why there is none.
 async fn kubernetes() -> Result<String, String> {
-    let reached = timeout(REACH_LIMIT, Cluster::reach()).await;
-    match reached.map_err(|_| "the cluster does not answer".to_owned())? {
-        Ok(cluster) => Ok(format!(
+    let found = timeout(REACH_LIMIT, async {
+        match Source::find().await? {
+            Source::Context => Cluster::reach().await.map(Ok),
+            made => Ok(Err(made)),
+        }
+    });
+    match found.await.map_err(|_| "the cluster does not answer".to_owned())? {
+        Ok(Err(made)) => {
+            let way = made.to_possible_value().map(|way| way.get_name().to_owned()).unwrap_or_default();
+            Ok(format!("no kubeconfig: a run makes a cluster of its own (--cluster {way})"))
+        }
+        Ok(Ok(cluster)) => Ok(format!(
             "{} at {}, context `{}`; pods find this machine at {}; images {}",
             cluster.version,
             cluster.server,
