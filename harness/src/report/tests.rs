@@ -148,7 +148,7 @@ fn what_is_not_there_is_said_once_for_each_delivery() {
     let text = anstream::adapter::strip_str(&terminal(&scorecard)).to_string();
     for page in [text, markdown(&scorecard)] {
         assert_eq!(page.matches(eso).count(), 1, "{page}");
-        assert!(!page.contains("kubernetes/native-eso") && !page.contains("| native-eso"), "{page}");
+        assert!(!page.contains("kubernetes/native-eso") && !page.contains("kubernetes | native-eso"), "{page}");
         assert!(page.contains(ABSENT) && page.contains("it left no evidence"), "{page}");
     }
 }
