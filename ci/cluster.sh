@@ -24,6 +24,8 @@ end() {
   rm -rf "$log" "$(dirname "$folder")"
 }
 trap end EXIT
-eval "$(cargo conformance cluster up --folder "$folder")"
+# In two steps: `eval` would not see that it failed.
+exports="$(cargo conformance cluster up --folder "$folder")"
+eval "$exports"
 cargo conformance test --profile kubernetes -E 'test(/^saboteurs::|^bad_cluster::/)'
 cargo conformance test --profile cluster
