@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use probe::observation::Answer;
+use reqwest::Certificate;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -26,6 +29,39 @@ pub struct Request {
     pub outcome: Result<String, String>,
 }
 
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// The address, to which paths are appended.
+    pub address: String,
+    /// The authorities to trust on the way, as PEM; empty where it is not encrypted, or they are public ones.
+    pub ca: String,
+    /// What to show on the way, where somebody asks.
+    pub token: Option<SecretString>,
+}
+
+impl Front {
+    /// An address that is reached as it is.
+    pub fn at(address: String) -> Self {
+        Self { address, ca: String::new(), token: None }
+    }
+
+    fn client(&self, idle: usize) -> Result<reqwest::Client> {
+        let mut http =
+            reqwest::Client::builder().no_proxy().timeout(REQUEST_LIMIT).pool_max_idle_per_host(idle).tcp_nodelay(true);
+        if !self.ca.is_empty() {
+            let ca = Certificate::from_pem_bundle(self.ca.as_bytes()).context("failed to read the authorities")?;
+            http = http.tls_certs_only(ca);
+        }
+        if let Some(token) = &self.token {
+            let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))?;
+            bearer.set_sensitive(true);
+            http = http.default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]));
+        }
+        http.build().context("failed to make an HTTP client")
+    }
+}
+
 /// Requests under way.
 #[derive(Debug)]
 pub struct Load {
@@ -35,31 +71,30 @@ pub struct Load {
 }
 
 impl Load {
-    /// Sends requests to `address`: half of the clients keep their connection, half make a new one each time.
+    /// Sends requests to `front`: half of the clients keep their connection, half make a new one each time.
     ///
     /// # Errors
     /// No HTTP client can be made.
-    pub fn start(address: &str, name: &str, clients: usize) -> Result<Self> {
-        Self::at_pace(address, name, clients, PACE)
+    pub fn start(front: &Front, name: &str, clients: usize) -> Result<Self> {
+        Self::at_pace(front, name, clients, PACE)
     }
 
     /// The same, with this time between two requests of one client.
     ///
     /// # Errors
     /// See [`Self::start`].
-    pub fn at_pace(address: &str, name: &str, clients: usize, pace: Duration) -> Result<Self> {
+    pub fn at_pace(front: &Front, name: &str, clients: usize, pace: Duration) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (answering, answered) = watch::channel(String::new());
-        let url = format!("{address}/observation");
+        let url = format!("{}/observation", front.address);
         let clients = (0..clients).map(|number| {
             let idle = if number % 2 == 0 { usize::MAX } else { 0 };
-            let http = reqwest::Client::builder()
-                .no_proxy()
-                .timeout(REQUEST_LIMIT)
-                .pool_max_idle_per_host(idle)
-                .tcp_nodelay(true);
-            let http = http.build().context("failed to make an HTTP client")?;
-            let client = Client { http, url: url.clone(), name: name.to_owned(), answering: answering.clone() };
+            let client = Client {
+                http: front.client(idle)?,
+                url: url.clone(),
+                name: name.to_owned(),
+                answering: answering.clone(),
+            };
             Ok(tokio::spawn(client.send(pace, stopped.clone())))
         });
         Ok(Self { stop, answered, clients: clients.collect::<Result<_>>()? })

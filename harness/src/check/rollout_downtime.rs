@@ -48,9 +48,8 @@ impl Check for ZeroDowntime {
         if seen.is_none() {
             return Ok(Judgement::fail("the first value never arrived, so no rotation could"));
         }
-        let address = way.deployment(app).address.clone().context("failed to find an address that stays the same")?;
-        way.until_answered(&address).await?;
-        let mut load = Load::at_pace(&address, PROBED_NAME, CLIENTS, PACE)?;
+        let front = way.front(app).await?.context("failed to find an address that stays the same")?;
+        let mut load = Load::at_pace(&front, PROBED_NAME, CLIENTS, PACE)?;
         let mut arrived = true;
         for _ in 0..ROTATIONS {
             let values = way.fresh_values()?;

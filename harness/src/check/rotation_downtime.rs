@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{About, Check, Question, Spread};
 use crate::candidate::PROBED_NAME;
 use crate::cell::{DeliveryId, PlatformId};
-use crate::load::{Load, Request};
+use crate::load::{Front, Load, Request};
 use crate::verdict::Judgement;
 use crate::way::{HELLO, Way};
 
@@ -41,7 +41,7 @@ impl Check for NoDowntime {
             return Ok(Judgement::fail("the first value never arrived, so no rotation could"));
         }
         let address = way.deployment(app).address.clone().context("failed to find an address that stays the same")?;
-        let mut load = Load::start(&address, PROBED_NAME, CLIENTS)?;
+        let mut load = Load::start(&Front::at(address), PROBED_NAME, CLIENTS)?;
         let mut order = vec![way.digest(&HELLO.into())];
         let mut arrived = true;
         for _ in 0..ROTATIONS {

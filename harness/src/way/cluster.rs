@@ -9,8 +9,8 @@ use super::{App, Container, HELLO, Way};
 use crate::candidate::PROBED_NAME;
 use crate::cell::{Place, PlatformId};
 use crate::delivery::kubernetes::{controller, look};
-use crate::load::Load;
-use crate::platform::kubernetes::{Cluster, Namespace, Rights};
+use crate::load::{Front, Load};
+use crate::platform::kubernetes::{Cluster, Namespace, Rights, has_own};
 use crate::target::Targets;
 
 /// The cluster of a place, if it is in one, with all that the place's delivery takes.
@@ -36,12 +36,26 @@ impl Way {
         self.namespace.as_ref().context("failed to look at the cluster: this cell is on another platform")
     }
 
-    /// Waits until `hello` is answered at an address: a node learns of its first pod a little later than the API server.
+    /// Where whoever uses the app reaches it, as soon as it answers there with `hello`: a node learns of its first pod a
+    /// little later than the API server. None where the delivery gives it no address that stays the same.
+    ///
+    /// From this machine a Service can be reached in a cluster of our own. In others requests go through the API server, which
+    /// sends them to the Service's ready pods.
     ///
     /// # Errors
-    /// It is not before patience runs out; the error holds how the last request failed.
-    pub async fn until_answered(&self, address: &str) -> Result<()> {
-        let mut first = Load::start(address, PROBED_NAME, 1)?;
+    /// It does not answer before patience runs out; the error holds how the last request failed.
+    pub async fn front(&mut self, app: App) -> Result<Option<Front>> {
+        let Container { reader, deployment } = &self.containers[app.0];
+        let Some(address) = deployment.address.clone() else { return Ok(None) };
+        let front = match &self.namespace {
+            Some(namespace) if !has_own() => {
+                self.record.notes.push("requests go through the API server's proxy to the Service".to_owned());
+                namespace.proxied(&reader.container).await?
+            }
+            _ => Front::at(address),
+        };
+        let address = &front.address;
+        let mut first = Load::start(&front, PROBED_NAME, 1)?;
         let answered = first.answered_with(&self.digest(&HELLO.into()), Instant::now() + self.patience.0).await;
         let requests = first.stop().await?;
         let failed: Vec<_> = requests.iter().filter_map(|request| request.outcome.as_ref().err()).collect();
@@ -52,7 +66,7 @@ impl Way {
             requests.len(),
             failed.last().map_or("none", |text| text.as_str())
         );
-        Ok(())
+        Ok(Some(front))
     }
 
     /// How many revisions the container's Deployment has.

@@ -280,11 +280,8 @@ impl Check for UnderFault {
         // A kubelet that starts anew calls its pods unready until it has probed them, and their Service sends them nothing:
         // that is the cluster's, not the delivery's.
         let asks = self.fault != Fault::NodeAway;
-        let address = way.deployment(app).address.clone().filter(|_| asks);
-        if let Some(address) = &address {
-            way.until_answered(address).await?;
-        }
-        let asking = address.map(|address| Load::at_pace(&address, PROBED_NAME, CLIENTS, PACE)).transpose()?;
+        let front = if asks { way.front(app).await? } else { None };
+        let asking = front.map(|front| Load::at_pace(&front, PROBED_NAME, CLIENTS, PACE)).transpose()?;
         way.said(app);
         let mut saw = Saw { order: vec![way.digest(&HELLO.into())], ..Saw::default() };
         let begun = Instant::now();

@@ -1,4 +1,5 @@
-//! The service account as a workload's identity: a backend that may ask the API server whose token it was given.
+//! Service accounts as identities: of a workload, to a backend that asks the API server whose token it was given, and of those
+//! who ask for something themselves.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +12,16 @@ use kube::api::PostParams;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{Namespace, failed};
+use super::{Namespace, PORT, Plan, failed};
 use crate::candidate::Reviewer;
 use crate::error::Absent;
+use crate::load::Front;
 
 /// The account that reviews.
 const REVIEWER: &str = "reviewer";
+
+/// The account whose requests the app is asked with.
+const LOADER: &str = "loader";
 
 /// Whom the pods' tokens are for: the backend, so that they are worth nothing to the API server or anybody else.
 const AUDIENCE: &str = "secrets-backend";
@@ -83,6 +88,24 @@ impl Namespace {
             server: self.cluster.server.trim_end_matches('/').to_owned(),
             ca: self.cluster.authorities(),
             token: self.token(REVIEWER).await?,
+        })
+    }
+
+    /// The way to a Service through the API server, for an account that may go it and nothing else.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub async fn proxied(&self, service: &str) -> Result<Front> {
+        let name = format!("{service}:{PORT}");
+        let rule =
+            json!({ "apiGroups": [""], "resources": ["services/proxy"], "resourceNames": [name], "verbs": ["get"] });
+        let rules = vec![serde_json::from_value(rule).context("failed to make a rule")?];
+        self.permit(&Plan { name: LOADER.to_owned(), rules, ..Plan::default() }).await?;
+        let server = self.cluster.server.trim_end_matches('/');
+        Ok(Front {
+            address: format!("{server}/api/v1/namespaces/{}/services/{name}/proxy", self.name),
+            ca: self.cluster.authorities(),
+            token: Some(self.token(LOADER).await?),
         })
     }
 

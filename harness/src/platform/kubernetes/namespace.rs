@@ -114,6 +114,17 @@ impl Namespace {
         self.create(&manifest::secret(&self.labels, name, data)).await
     }
 
+    /// Makes the service account of a plan, which may do what the plan says.
+    pub(super) async fn permit(&self, plan: &Plan) -> Result<()> {
+        self.account(&plan.name, &plan.rules).await?;
+        if !plan.rules.is_empty() {
+            let (role, binding) = manifest::role(&self.labels, plan)?;
+            self.create::<Role>(&role).await?;
+            self.create::<RoleBinding>(&binding).await?;
+        }
+        Ok(())
+    }
+
     /// Makes a service account, of which it is declared that it may do this.
     pub(super) async fn account(&self, name: &str, rules: &[PolicyRule]) -> Result<()> {
         let account = json!({ "metadata": { "name": name, "labels": self.labels.all } });
@@ -129,12 +140,7 @@ impl Namespace {
     /// # Errors
     /// An image cannot be brought, or the API server refuses.
     pub async fn deploy(&self, plan: &Plan) -> Result<DeployedMember> {
-        self.account(&plan.name, &plan.rules).await?;
-        if !plan.rules.is_empty() {
-            let (role, binding) = manifest::role(&self.labels, plan)?;
-            self.create::<Role>(&role).await?;
-            self.create::<RoleBinding>(&binding).await?;
-        }
+        self.permit(plan).await?;
         if !plan.files.is_empty() {
             self.create(&manifest::files(&self.labels, plan)?).await?;
         }
