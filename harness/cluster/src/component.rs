@@ -240,11 +240,10 @@ state = "/run/containerd"
         // At the default of ten seconds the node of 1.20 is ready ten seconds later.
         "nodeStatusUpdateFrequency": "1s",
         "nodeStatusReportFrequency": "1s",
-        // The defaults since 1.27; with five a second, those of 1.20, starting pods wait for each other's status.
+        // The defaults since 1.27; with five a second, those of 1.20, starting pods wait for each other's status. For events
+        // five are enough: each costs the API server as much as a status.
         "kubeAPIQPS": 50,
         "kubeAPIBurst": 100,
-        "eventRecordQPS": 50,
-        "eventBurst": 100,
         "resolvConf": folder.join("resolv.conf"),
         // A disk that is nearly full must not evict a test.
         "imageGCHighThresholdPercent": 100,

@@ -76,7 +76,7 @@ impl DeployedMember {
                     if is_complete(&found.map_err(|error| failed("look at a Deployment", &error))?) {
                         return Ok(());
                     }
-                    sleep(LOOK_EVERY / 5).await;
+                    sleep(LOOK_EVERY / 2).await;
                 }
             };
             timeout_at(deadline, look).await.with_context(|| format!("failed to see {name} available in time"))?
