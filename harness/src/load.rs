@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use probe::observation::Answer;
-use reqwest::Certificate;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use crate::net::trusting;
 
 /// Between two requests of one client: often enough to fall into any gap of a restart, rare enough to leave the
 /// machine to what is being measured.
@@ -49,10 +50,8 @@ impl Front {
     fn client(&self, idle: usize) -> Result<reqwest::Client> {
         let mut http =
             reqwest::Client::builder().no_proxy().timeout(REQUEST_LIMIT).pool_max_idle_per_host(idle).tcp_nodelay(true);
-        if !self.ca.is_empty() {
-            let ca = Certificate::from_pem_bundle(self.ca.as_bytes()).context("failed to read the authorities")?;
-            http = http.tls_certs_only(ca);
-        }
+        let ca = Some(self.ca.as_bytes()).filter(|ca| !ca.is_empty());
+        http = trusting(http, &self.address, ca)?;
         if let Some(token) = &self.token {
             let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))?;
             bearer.set_sensitive(true);

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Certificate, Client, Method, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::net::trusting;
 use crate::redact::Redactor;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -145,7 +146,7 @@ impl Api {
     /// # Errors
     /// The CA is not a PEM certificate.
     pub fn new(dialect: &'static Dialect, address: &str, ca: Option<&[u8]>, user_agent: &str) -> Result<Self> {
-        let mut http = Client::builder()
+        let http = Client::builder()
             .user_agent(user_agent)
             .connect_timeout(CONNECT_LIMIT)
             .timeout(REQUEST_LIMIT)
@@ -154,11 +155,7 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             // A proxy of the machine has no business between the suite and the backend under test.
             .no_proxy();
-        if let Some(ca) = ca {
-            let ca = Certificate::from_pem(ca).context("failed to read the CA certificate")?;
-            http = http.tls_certs_only([ca]);
-        }
-        let http = http.build().context("failed to make an HTTP client")?;
+        let http = trusting(http, address, ca)?.build().context("failed to make an HTTP client")?;
         Ok(Self {
             dialect,
             redactor: Redactor::default(),

@@ -37,7 +37,8 @@ impl Way {
     }
 
     /// Where whoever uses the app reaches it, as soon as it answers there with `hello`: a node learns of its first pod a
-    /// little later than the API server. None where the delivery gives it no address that stays the same.
+    /// little later than the API server. In a cluster that is a Service, which is made here; elsewhere None where the delivery
+    /// gives it no address that stays the same.
     ///
     /// From this machine a Service can be reached in a cluster of our own. In others requests go through the API server, which
     /// sends them to the Service's ready pods.
@@ -46,13 +47,21 @@ impl Way {
     /// It does not answer before patience runs out; the error holds how the last request failed.
     pub async fn front(&mut self, app: App) -> Result<Option<Front>> {
         let Container { reader, deployment } = &self.containers[app.0];
-        let Some(address) = deployment.address.clone() else { return Ok(None) };
         let front = match &self.namespace {
-            Some(namespace) if !has_own() => {
-                self.record.notes.push("requests go through the API server's proxy to the Service".to_owned());
-                namespace.proxied(&reader.container).await?
+            None => match &deployment.address {
+                Some(address) => Front::at(address.clone()),
+                None => return Ok(None),
+            },
+            Some(namespace) => {
+                let address = namespace.serve(&reader.container).await?;
+                match has_own() {
+                    true => Front::at(address),
+                    false => {
+                        self.record.notes.push("requests go through the API server's proxy to the Service".to_owned());
+                        namespace.proxied(&reader.container).await?
+                    }
+                }
             }
-            _ => Front::at(address),
         };
         let address = &front.address;
         let mut first = Load::start(&front, PROBED_NAME, 1)?;

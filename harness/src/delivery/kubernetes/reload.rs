@@ -14,7 +14,7 @@ use crate::candidate::{Account, Trigger};
 use crate::delivery::{Choice, Delivery, Deployment, Scene};
 use crate::evidence::TriggerUse;
 use crate::platform::kubernetes::{Namespace, Plan, Token};
-use crate::platform::{Member, line, take_err, take_out};
+use crate::platform::{line, take_err, take_out};
 
 /// The sidecar in the app's pod.
 pub(super) struct Reload {
@@ -88,11 +88,9 @@ impl Delivery for Reload {
                 .await
             })
             .await?;
-        let address = Member::outside(&member).map(|address| format!("http://{address}"));
         let (out, status) = (take_out(&mut member), take_err(&mut member));
         let mut deployment = Deployment::new(out, vec![Box::new(member)]);
         deployment.follow(TriggerUse::of(trigger, &deliver), status);
-        deployment.address = address;
         Ok(deployment)
     }
 }

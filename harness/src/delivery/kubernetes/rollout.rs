@@ -81,11 +81,9 @@ impl Delivery for Rollout {
         let mut app = self.0.deploy(&app).await?;
         app.available(deadline).await?;
         app.rolls();
-        let address = crate::platform::Member::outside(&app).map(|address| format!("http://{address}"));
         let (out, status) = (take_out(&mut app), take_err(&mut controller));
         let mut deployment = Deployment::new(out, vec![Box::new(controller), Box::new(app)]);
         deployment.follow(TriggerUse::of(trigger, &deliver), status);
-        deployment.address = address;
         Ok(deployment)
     }
 }

@@ -45,7 +45,7 @@ pub struct Plan {
     pub init: Vec<Workload>,
     /// What runs then. They share one view of processes.
     pub containers: Vec<Workload>,
-    /// The container that is the app, if one is: it is asked whether it is ready, and found through a Service.
+    /// The container that is the app, if one is: it is asked whether it is ready.
     pub app: Option<usize>,
     /// The Secret, and its keys, that the app has in its environment.
     pub env_from: Option<(String, Vec<String>)>,
@@ -224,10 +224,10 @@ pub(super) fn in_image(program: &Program) -> String {
 }
 
 /// The Service of the app.
-pub(super) fn service(labels: &Labels, plan: &Plan) -> Result<Service> {
+pub(super) fn service(labels: &Labels, app: &str) -> Result<Service> {
     let service = json!({
-        "metadata": labels.metadata(&plan.name),
-        "spec": { "selector": labels.of_pods(&plan.name), "ports": [{ "name": "http", "port": PORT, "targetPort": PORT }] },
+        "metadata": labels.metadata(app),
+        "spec": { "selector": labels.of_pods(app), "ports": [{ "name": "http", "port": PORT, "targetPort": PORT }] },
     });
     serde_json::from_value(service).context("failed to make a Service")
 }

@@ -34,7 +34,6 @@ pub struct DeployedMember {
     pub(super) watch: JoinHandle<()>,
     pub(super) out: UnboundedReceiver<Line>,
     pub(super) err: UnboundedReceiver<Line>,
-    pub(super) outside: Option<String>,
     /// Whether its pods may be replaced while it stays the same deployment.
     pub(super) rolls: bool,
 }
@@ -138,7 +137,7 @@ impl Member for DeployedMember {
     }
 
     fn outside(&self) -> Option<&str> {
-        self.outside.as_deref()
+        None
     }
 
     /// Removes the Deployment. Its pods get no grace: nothing is asked of them any more, and whoever waits for them waits long.

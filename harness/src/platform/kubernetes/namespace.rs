@@ -144,11 +144,6 @@ impl Namespace {
         if !plan.files.is_empty() {
             self.create(&manifest::files(&self.labels, plan)?).await?;
         }
-        let mut outside = None;
-        if plan.app.is_some() {
-            let service = self.create::<Service>(&manifest::service(&self.labels, plan)?).await?;
-            outside = service.spec.and_then(|spec| spec.cluster_ip).map(|address| format!("{address}:{PORT}"));
-        }
         let mut named = Vec::new();
         for workload in plan.init.iter().chain(&plan.containers) {
             named.push(images::of(&self.cluster, &workload.program, &self.tools).await?);
@@ -181,9 +176,19 @@ impl Namespace {
             watch,
             out,
             err,
-            outside,
             rolls: false,
         })
+    }
+
+    /// Makes the Service of an app, and returns its address in the cluster. Only who asks the app needs one: each costs
+    /// kube-proxy, controllers and API server about as much as a pod that becomes ready.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub async fn serve(&self, app: &str) -> Result<String> {
+        let service = self.create::<Service>(&manifest::service(&self.labels, app)?).await?;
+        let address = service.spec.and_then(|spec| spec.cluster_ip).context("failed to find the Service's address")?;
+        Ok(format!("http://{address}:{PORT}"))
     }
 
     /// What the cluster says of this namespace, for the evidence of a cell that failed: pods, events, last lines.

@@ -23,7 +23,7 @@ use crate::cell::{DeliveryId, Place, PlatformId};
 use crate::delivery::{Delivery, Deployment, Scene};
 use crate::error::Absent;
 use crate::platform::kubernetes::{Cluster, Namespace, Plan, reason};
-use crate::platform::{Member, take_out};
+use crate::platform::take_out;
 use crate::ready::until;
 use crate::target::Targets;
 
@@ -134,9 +134,7 @@ impl Delivery for ByOperator {
         let mut app = self.0.deploy(&plan).await?;
         app.available(scene.deadline).await?;
         app.rolls();
-        let address = Member::outside(&app).map(|address| format!("http://{address}"));
         let mut deployment = Deployment::new(take_out(&mut app), vec![Box::new(app)]);
-        deployment.address = address;
         deployment.unavoidable = operator.asks_every.unwrap_or(EVERY);
         Ok(deployment)
     }
