@@ -27,5 +27,5 @@ trap end EXIT
 # In two steps: `eval` would not see that it failed.
 exports="$(cargo conformance cluster up --folder "$folder")"
 eval "$exports"
-cargo conformance test --profile kubernetes -E 'test(/^saboteurs::|^bad_cluster::/)'
+cargo conformance test --profile kubernetes -E 'test(/^saboteurs::|^bad_cluster::|^rights::/)'
 cargo conformance test --profile cluster

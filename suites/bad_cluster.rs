@@ -63,7 +63,7 @@ fn is_told_before_anything_is_begun(#[case] text: Option<&str>, #[case] args: &[
 }
 
 /// A kubeconfig for the API server of the cluster of our own, as this user.
-fn kubeconfig(folder: &Path, user: &Value) -> PathBuf {
+pub(crate) fn kubeconfig(folder: &Path, user: &Value) -> PathBuf {
     let cluster = own_cluster().unwrap();
     let server = format!("https://{}:6443", cluster.node().unwrap());
     let ca = cluster.folder().join("pki/ca.crt");

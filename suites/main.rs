@@ -19,6 +19,7 @@ mod network;
 mod provision;
 mod redaction;
 mod remote;
+mod rights;
 mod rollout;
 mod rotation;
 mod saboteurs;

@@ -5,16 +5,14 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Namespace, Node};
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 use pem::Pem;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
-use super::failed;
 use super::source::{CLUSTER, Source};
 use crate::error::BadInput;
 
@@ -175,36 +173,6 @@ impl Cluster {
         };
         refuse_production(&cluster.context, cluster.labelled().await)?;
         Ok(cluster)
-    }
-
-    /// Refuses a cluster in which this user may not do what every cell needs: have a namespace of its own.
-    ///
-    /// # Errors
-    /// [`BadInput`]: a right is missing. Else the API server does not say.
-    pub async fn check_rights(&self) -> Result<()> {
-        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
-        for verb in ["list", "create", "delete"] {
-            let attributes = ResourceAttributes {
-                verb: Some(verb.to_owned()),
-                resource: Some("namespaces".to_owned()),
-                ..ResourceAttributes::default()
-            };
-            let spec = SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(attributes),
-                ..SelfSubjectAccessReviewSpec::default()
-            };
-            let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-            let reviewed = reviews.create(&PostParams::default(), &review).await;
-            let reviewed = reviewed.map_err(|error| failed("ask what this user may do", &error))?;
-            let status = reviewed.status.unwrap_or_default();
-            if !status.allowed {
-                let why = status.reason.filter(|why| !why.is_empty()).map(|why| format!(": {why}")).unwrap_or_default();
-                let problem = format!("its user may not {verb} namespaces{why}");
-                let remedy = "grant what ci/kubernetes/harness.yaml lists, or choose another context: --context NAME";
-                return Err(BadInput::new(format!("Kubernetes context `{}`", self.context), problem, remedy).into());
-            }
-        }
-        Ok(())
     }
 
     /// A client with another bearer token and nothing else of this cluster's user.

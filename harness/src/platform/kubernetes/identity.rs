@@ -12,7 +12,7 @@ use kube::api::PostParams;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{Namespace, PORT, Plan, failed};
+use super::{Namespace, PORT, Plan, failed, is_forbidden};
 use crate::candidate::Reviewer;
 use crate::error::Absent;
 use crate::load::Front;
@@ -47,6 +47,17 @@ impl Token {
     }
 }
 
+/// A right that is the whole cluster's and may not be granted: the cluster lacks it.
+fn ungranted(what: &str, error: &kube::Error) -> anyhow::Error {
+    match is_forbidden(error) {
+        true => {
+            let why = super::reason(error);
+            Absent(format!("the right to review tokens cannot be granted in this cluster: {why}")).into()
+        }
+        false => failed(what, error),
+    }
+}
+
 impl Namespace {
     /// What a backend takes to have this cluster review tokens: an account of the namespace that may do that and nothing
     /// else. Its rights are the cluster's, not the namespace's, and go with the namespace all the same.
@@ -70,19 +81,11 @@ impl Namespace {
         });
         let parameters = PostParams::default();
         let roles: Api<ClusterRole> = Api::all(self.cluster.client.clone());
-        if let Err(error) = roles.create(&parameters, &serde_json::from_value(role)?).await {
-            return Err(match &error {
-                kube::Error::Api(status) if status.code == 403 => Absent(format!(
-                    "the right to review tokens cannot be granted in this cluster: {}",
-                    super::reason(&error)
-                ))
-                .into(),
-                _ => failed("make a ClusterRole", &error),
-            });
-        }
+        let made = roles.create(&parameters, &serde_json::from_value(role)?).await;
+        made.map_err(|error| ungranted("make a ClusterRole", &error))?;
         let bindings: Api<ClusterRoleBinding> = Api::all(self.cluster.client.clone());
         let bound = bindings.create(&parameters, &serde_json::from_value(binding)?).await;
-        bound.map_err(|error| failed("make a ClusterRoleBinding", &error))?;
+        bound.map_err(|error| ungranted("make a ClusterRoleBinding", &error))?;
         self.account(REVIEWER, &[rule]).await?;
         Ok(Reviewer {
             server: self.cluster.server.trim_end_matches('/').to_owned(),

@@ -67,7 +67,7 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    fn metadata(&self, name: &str) -> Value {
+    pub(super) fn metadata(&self, name: &str) -> Value {
         json!({ "name": name, "namespace": self.namespace, "labels": self.all })
     }
 

@@ -18,6 +18,7 @@ mod outside;
 mod pods;
 mod reap;
 mod resume;
+mod rights;
 mod source;
 
 pub use self::cluster::{
@@ -53,6 +54,11 @@ fn boot() -> String {
 /// An API call's error, in the API server's own words.
 fn failed(what: &str, error: &kube::Error) -> anyhow::Error {
     anyhow::anyhow!("failed to {what}: {}", reason(error))
+}
+
+/// Whether this user may not do that.
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 /// Whether an object is not there, or not any more.

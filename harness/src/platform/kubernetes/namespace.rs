@@ -22,7 +22,7 @@ use super::cluster::{Cluster, KEEP, says_yes};
 use super::manifest::{self, APP_LABEL, Labels, PORT, Plan};
 use super::member::DeployedMember;
 use super::pods::{Sink, follow, trouble};
-use super::{BOOT_ANNOTATION, OWNER_ANNOTATION, RUN_LABEL, boot, failed, images, is_gone};
+use super::{BOOT_ANNOTATION, OWNER_ANNOTATION, RUN_LABEL, boot, failed, images, is_forbidden, is_gone};
 use crate::fault::Faults;
 use crate::platform::log::Log;
 use crate::platform::{Endpoint, Exposure, Member, Platform, Program, Workload};
@@ -73,7 +73,7 @@ impl Namespace {
         let namespaces: Api<Object> = Api::all(cluster.client.clone());
         let made = namespaces.create(&PostParams::default(), &object).await;
         let made = made.map_err(|error| failed(&format!("make the namespace {name}"), &error))?;
-        Ok(Self {
+        let made = Self {
             cluster,
             uid: made.metadata.uid.unwrap_or_default(),
             labels: Labels { all, namespace: name.clone() },
@@ -82,7 +82,9 @@ impl Namespace {
             folder: folder.to_owned(),
             log: Log::new(logs, redactor)?,
             accounts: RefCell::default(),
-        })
+        };
+        made.take_rights().await?;
+        Ok(made)
     }
 
     /// The objects of one kind in this namespace.
@@ -263,7 +265,11 @@ pub(super) async fn remove(client: &kube::Client, name: &str, uid: &str) -> Resu
         replica_sets.delete_collection(&background, &own).await.map(drop),
         pods.delete_collection(&DeleteParams::default().grace_period(0), &own).await.map(drop),
     ] {
-        outcome.map_err(|error| failed(&what, &error))?;
+        match outcome {
+            // Whoever made the namespace was killed before it took the rights to make anything in it.
+            Err(error) if is_forbidden(&error) => {}
+            outcome => outcome.map_err(|error| failed(&what, &error))?,
+        }
     }
     let namespaces: Api<Object> = Api::all(client.clone());
     let this = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
